@@ -1,0 +1,1 @@
+//! HTTP endpoints of every role: health, metrics, status.

@@ -1,0 +1,1 @@
+//! Row events from Kafka to the target database, exactly once.

@@ -1,0 +1,1 @@
+//! Binlog events of one source to Kafka, exactly once.

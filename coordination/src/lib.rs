@@ -1,0 +1,1 @@
+//! ZooKeeper for Otter: documents, watches, leases, the schema registry store.

@@ -1,0 +1,100 @@
+//! The table of codes: what went wrong, how Otter reacts, what the operator does.
+//!
+//! Codes are append-only: an id, once released, keeps its meaning.
+//! OT1xxx documents, configuration, command line; OT2xxx ZooKeeper; OT3xxx source and capture; OT4xxx Kafka;
+//! OT5xxx apply and target.
+
+/// What Otter does about an error, decided by its code alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reaction {
+    /// Try again with backoff: the cause is expected to go away.
+    Retry,
+    /// The lane of the table pauses; other tables go on.
+    PauseTable,
+    /// The source, pipeline or command stops until somebody changes something.
+    Stop,
+}
+
+macro_rules! codes {
+    ($($variant:ident = $id:literal, $reaction:ident, $title:literal, $remedy:literal;)*) => {
+        /// A code as operators see it, such as `OT1001`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code { $(#[doc = $title] $variant,)* }
+
+        impl Code {
+            /// Every code there is, in order of definition.
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+
+            /// The id, such as `OT1001`.
+            pub fn id(self) -> &'static str { match self { $(Code::$variant => $id,)* } }
+
+            /// One line: what the code stands for.
+            pub fn title(self) -> &'static str { match self { $(Code::$variant => $title,)* } }
+
+            /// What the operator does about it.
+            pub fn remedy(self) -> &'static str { match self { $(Code::$variant => $remedy,)* } }
+
+            /// How Otter reacts.
+            pub fn reaction(self) -> Reaction { match self { $(Code::$variant => Reaction::$reaction,)* } }
+        }
+    };
+}
+
+codes! {
+    // documents, configuration, command line
+    DocumentInvalid = "OT1001", Stop, "The document is not valid", "Correct the field named in the message and put the document again.";
+    NotSupportedYet = "OT1002", Stop, "This version does not have that feature yet", "Take the setting out of the document; the README lists what is not in yet.";
+    SecretMissing = "OT1003", Stop, "A secret reference leads nowhere", "Set the environment variable or create the file that the reference names, for the process that needs it.";
+    ConfigInvalid = "OT1004", Stop, "The configuration is not valid", "Correct the key named in the message in otter.toml, the OTTER_ variable or the flag.";
+    DocumentTooLarge = "OT1005", Stop, "The document is larger than 700 kB", "Split it into several documents.";
+    NotFound = "OT1006", Stop, "There is no document of that name", "Look at `otter get` for the names there are.";
+    VersionConflict = "OT1007", Stop, "The document was changed by somebody else in between", "Get the document again, make the change on the new version, and put it.";
+    // ZooKeeper
+    ZooKeeperUnavailable = "OT2001", Retry, "ZooKeeper does not answer", "Check `zookeeper.servers` and that the ensemble has a quorum.";
+    LeaseLost = "OT2002", Retry, "The lease was lost", "Nothing: another worker leads the source, this one waits for its turn.";
+    NodeInvalid = "OT2003", Stop, "A ZooKeeper node does not hold what Otter wrote there", "Compare the node with the formats in docs/formats; restore or delete it.";
+    // source and capture
+    SourceUnreachable = "OT3001", Retry, "The source server cannot be reached", "Check addresses, network, user and password of the source document.";
+    SourceSetting = "OT3002", Stop, "A setting of the source server does not fit", "Set what the message names on the server, then put the source again or restart.";
+    SourceGrant = "OT3003", Stop, "The user lacks a privilege on the source", "Grant what the message names.";
+    BinlogPurged = "OT3004", Stop, "The binlog needed is no longer on the server", "Seed the targets again and give the source a new start.";
+    BinlogCorrupt = "OT3005", Stop, "A binlog event is damaged", "Check the server's disk and network; read the binlog with mariadb-binlog at the position named.";
+    EventUnsupported = "OT3006", Stop, "A binlog event of a kind that Otter does not read yet", "Exclude the table in the source's `tables`, or change the server setting that writes such events.";
+    TypeUnsupported = "OT3007", Stop, "A column type that Otter does not carry yet", "Exclude the table in the source's `tables`.";
+    ValueUnsupported = "OT3008", Stop, "A value that the typed field cannot carry", "Correct the row at the source or exclude the table in the source's `tables`.";
+    DdlUnsupported = "OT3009", Stop, "A structure change of a followed table that Otter does not carry yet", "Exclude the table in the source's `tables`, or make the same change at the targets and start the source again behind it.";
+    CheckpointMissing = "OT3010", Stop, "ZooKeeper knows a position but Kafka has no checkpoint", "Restore the checkpoints topic, or delete the source with --purge and seed again.";
+    ImageIncomplete = "OT3011", Stop, "A row image lacks columns", "Set binlog_row_image=FULL at the source, in every session.";
+    StatementLogged = "OT3012", Stop, "A change was logged as a statement, not as rows", "Set binlog_format=ROW at the source, in every session.";
+    SourceDisconnected = "OT3013", Retry, "The binlog stream broke off", "Nothing: Otter connects again. If it repeats, look at the server's log and the network.";
+    // Kafka
+    KafkaUnavailable = "OT4001", Retry, "Kafka does not answer", "Check `kafka.brokers` and the brokers' health.";
+    ProducerFenced = "OT4002", Retry, "Another producer with this transactional.id took over", "Nothing: another worker leads the source.";
+    TopicInvalid = "OT4003", Stop, "A topic is not as Otter made it", "The message says what differs; restore the topic or purge and start anew.";
+    OffsetLost = "OT4004", PauseTable, "The offset needed is no longer in the topic", "Seed the target again and give the mapping a new start; raise the retention.";
+    SchemaUnknown = "OT4005", Retry, "A schema id is not in the registry", "Restore the registry nodes in ZooKeeper.";
+    RecordInvalid = "OT4006", PauseTable, "A record is not an Otter event", "Find out who else writes to the topic; skip past the offset named.";
+    // apply and target
+    TargetUnreachable = "OT5001", Retry, "The target server cannot be reached", "Check address, network, user and password of the target document.";
+    TargetGrant = "OT5002", PauseTable, "The user lacks a privilege on the target", "Grant what the message names.";
+    TargetTable = "OT5003", PauseTable, "The target table does not fit the mapping", "Create or alter the table as the message says, or change the mapping's columns.";
+    RowMissing = "OT5004", PauseTable, "A row to update or delete is not in the target", "Repair the row, or set `missing_row` of the mapping; then resume.";
+    RowExists = "OT5005", PauseTable, "A row to insert is already in the target", "Repair the row, or set `existing_row` of the mapping; then resume.";
+    TargetRefused = "OT5006", PauseTable, "The target refused a row", "The message holds the server's error; correct the table or the mapping, then resume.";
+    LaneTaken = "OT5007", Retry, "Another worker owns the lane", "Nothing: the other worker goes on with it.";
+    TargetBusy = "OT5008", Retry, "The target rolled the transaction back", "Nothing: Otter tries again. If it repeats, look for long transactions at the target.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_well_formed() {
+        let mut ids: Vec<_> = Code::ALL.iter().map(|c| c.id()).collect();
+        assert!(ids.iter().all(|id| id.len() == 6 && id.starts_with("OT")));
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), Code::ALL.len());
+    }
+}
