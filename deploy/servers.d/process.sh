@@ -59,6 +59,14 @@ free_port() {
   echo "$port"
 }
 
+# owns_port NAME PORT: it is this very server that listens there, not somebody who took the port first
+owns_port() {
+  local pid inode
+  read -r pid _ <"$DIR/$1/pid"
+  inode=$(awk -v port=":$(printf %04X "$2")\$" '$4 == "0A" && $2 ~ port { print $10; exit }' /proc/net/tcp /proc/net/tcp6)
+  [ -n "$inode" ] && [ -n "$(find "/proc/$pid/fd" -lname "socket:\\[$inode\\]" -print -quit 2>/dev/null)" ]
+}
+
 # new_log NAME: what the server has written since its last start
 new_log() { tail -c "+$(($(cat "$DIR/$1/log.mark") + 1))" "$DIR/$1/log"; }
 
@@ -76,7 +84,7 @@ launch() {
 await() {
   local name=$1 end=$((SECONDS + 60))
   shift
-  until "$@"; do
+  until owns_port "$name" "$(port_of "$name")" && "$@"; do
     if ! running "$name"; then
       new_log "$name" | grep -qiE 'address already in use|BindException' && return 75
       say "$name ended before it was ready; the end of $DIR/$name/log:" && new_log "$name" | tail -n 30 >&2

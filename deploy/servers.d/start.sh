@@ -45,7 +45,6 @@ EOF
 
 zookeeper_ready() {
   local answer
-  listening "$(port_of zookeeper)" || return 1
   answer=$(exec 3<>"/dev/tcp/127.0.0.1/$(port_of zookeeper)" && printf srvr >&3 && timeout 5 cat <&3) || return 1
   [[ $answer == *Mode:* ]]
 }
@@ -88,6 +87,8 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=2500
 log.cleaner.dedupe.buffer.size=16777216
 EOF
 }
