@@ -60,3 +60,9 @@ fetch_jars() {
   mv -T "$part" "$JARS" 2>/dev/null || rm -rf "$part"
   jars_present
 }
+
+# find_cargo: rustup's folder is often missing from the path of a script
+find_cargo() {
+  PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+  has cargo || die "Rust is missing: install it with rustup (https://rustup.rs), the toolchain file picks the version"
+}
