@@ -74,6 +74,11 @@ codes! {
     OffsetLost = "OT4004", PauseTable, "The offset needed is no longer in the topic", "Seed the target again and give the mapping a new start; raise the retention.";
     SchemaUnknown = "OT4005", Retry, "A schema id is not in the registry", "Restore the registry nodes in ZooKeeper.";
     RecordInvalid = "OT4006", PauseTable, "A record is not an Otter event", "Find out who else writes to the topic; skip past the offset named.";
+    TransactionTimeoutRefused = "OT4007", Stop, "The brokers do not allow the transaction timeout", "Raise transaction.max.timeout.ms on the brokers or lower `capture.oversize_timeout` in otter.toml.";
+    RecordTooLarge = "OT4008", Stop, "A row is larger than the topic takes", "Raise `topics.max_message` of the source and message.max.bytes of the topic, or exclude the table in the source's `tables`.";
+    KafkaDenied = "OT4009", Stop, "Kafka refuses the client an operation", "Give the principal of `kafka.client` the right named in the message.";
+    TransactionFailed = "OT4010", Retry, "A Kafka transaction failed and is published again", "Nothing: Otter starts again from the last committed checkpoint. If it repeats, look at the brokers' logs.";
+    CheckpointInvalid = "OT4011", Stop, "The checkpoint topic holds a record that is not a checkpoint", "Find out who else writes to the topic, or run the version that wrote the record.";
     // apply and target
     TargetUnreachable = "OT5001", Retry, "The target server cannot be reached", "Check address, network, user and password of the target document.";
     TargetGrant = "OT5002", PauseTable, "The user lacks a privilege on the target", "Grant what the message names.";
