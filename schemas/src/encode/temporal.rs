@@ -1,0 +1,226 @@
+//! Dates and times as row images hold them.
+//!
+//! DATE is 15 bits of year, 4 of month, 5 of day, little-endian. The `*2` types are big-endian with an offset that
+//! makes them sort bytewise: TIME2 is 3 bytes, DATETIME2 5, TIMESTAMP2 4 (unsigned seconds), each followed by the
+//! fraction in (fsp + 1) / 2 bytes of two digits a byte. A negative TIME is the negated whole, fraction included.
+//!
+//! Dates with a zero part and dates the calendar does not have are values a server may hold and typed fields cannot:
+//! [`Fault::Unsupported`]. What no server writes (hour 25, a fraction of a second and more) is [`Fault::Corrupt`].
+
+use super::fault::{Fault, SHORT};
+
+const MICROS: i64 = 1_000_000;
+const DAY_SECONDS: i64 = 86_400;
+
+/// Bytes of the fraction for a number of digits.
+pub(super) const fn fraction_bytes(fsp: u8) -> u8 {
+    fsp.div_ceil(2)
+}
+
+/// Days since 1970-01-01 of a date in the Gregorian calendar; the date must be valid.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    // years begin in March, so that the leap day is a year's last
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
+/// Year, month and day of a number of days since 1970-01-01.
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
+fn days(year: i64, month: i64, day: i64) -> Result<i64, Fault> {
+    if year == 0 || month == 0 || day == 0 {
+        return Err(Fault::Unsupported("a date with a zero part"));
+    }
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let last = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    if month > 12 || day > last || year > 9999 {
+        return Err(Fault::Unsupported("a date that the calendar does not have"));
+    }
+    Ok(days_from_civil(year, month, day))
+}
+
+/// Days since 1970-01-01 of a DATE.
+pub(super) fn date(value: &[u8]) -> Result<i64, Fault> {
+    let &[a, b, c] = value.first_chunk::<3>().ok_or(SHORT)?;
+    let packed = i64::from(u32::from_le_bytes([a, b, c, 0]));
+    days(packed >> 9, packed >> 5 & 15, packed & 31)
+}
+
+/// Splits the last `fraction_bytes(fsp)` bytes off as microseconds.
+fn fraction(value: &[u8], fsp: u8) -> Result<(&[u8], i64), Fault> {
+    let bytes = fraction_bytes(fsp);
+    let at = value.len().checked_sub(usize::from(bytes)).ok_or(SHORT)?;
+    let (whole, fraction) = value.split_at(at);
+    let micros = big_endian(fraction) * 10_i64.pow(6 - 2 * u32::from(bytes));
+    if micros >= MICROS {
+        return Err(Fault::Corrupt("a fraction of a second and more"));
+    }
+    Ok((whole, micros))
+}
+
+/// An unsigned number of at most 7 bytes.
+fn big_endian(bytes: &[u8]) -> i64 {
+    bytes.iter().fold(0, |value, byte| value << 8 | i64::from(*byte))
+}
+
+/// Microseconds since 1970 of a DATETIME, read as UTC.
+pub(super) fn datetime(value: &[u8], fsp: u8) -> Result<i64, Fault> {
+    let (whole, micros) = fraction(value, fsp)?;
+    let packed = big_endian(whole) - 0x80_0000_0000;
+    if packed < 0 {
+        return Err(Fault::Corrupt("a negative DATETIME"));
+    }
+    let (year_month, day) = (packed >> 22, packed >> 17 & 31);
+    let (hour, minute, second) = (packed >> 12 & 31, packed >> 6 & 63, packed & 63);
+    if hour > 23 || minute > 59 || second > 59 {
+        return Err(Fault::Corrupt("a time of day beyond 23:59:59"));
+    }
+    let seconds = days(year_month / 13, year_month % 13, day)? * DAY_SECONDS + hour * 3600 + minute * 60 + second;
+    Ok(seconds * MICROS + micros)
+}
+
+/// Microseconds of a TIME, signed.
+pub(super) fn time(value: &[u8], fsp: u8) -> Result<i64, Fault> {
+    let bits = 8 * u32::from(fraction_bytes(fsp));
+    if value.len() != 3 + usize::from(fraction_bytes(fsp)) {
+        return Err(SHORT);
+    }
+    let packed = big_endian(value) - (0x80_0000_i64 << bits);
+    let magnitude = packed.abs();
+    let (whole, fraction) = (magnitude >> bits, magnitude & ((1 << bits) - 1));
+    let micros = fraction * 10_i64.pow(6 - bits / 4);
+    let (hours, minutes, seconds) = (whole >> 12, whole >> 6 & 63, whole & 63);
+    if hours > 838 || minutes > 59 || seconds > 59 || micros >= MICROS {
+        return Err(Fault::Corrupt("a TIME beyond 838:59:59.999999"));
+    }
+    let total = ((hours * 60 + minutes) * 60 + seconds) * MICROS + micros;
+    Ok(if packed < 0 { -total } else { total })
+}
+
+/// Seconds since 1970 UTC and microseconds of a TIMESTAMP.
+pub(super) fn timestamp(value: &[u8], fsp: u8) -> Result<(i64, i64), Fault> {
+    let (whole, micros) = fraction(value, fsp)?;
+    let seconds = big_endian(whole);
+    if seconds == 0 && micros == 0 {
+        return Err(Fault::Unsupported("the zero TIMESTAMP"));
+    }
+    Ok((seconds, micros))
+}
+
+/// The longest text of [`zoned`].
+pub(super) const ZONED_BYTES: usize = 27;
+
+/// `2024-01-02T03:04:05.12Z` as ISO_OFFSET_DATE_TIME prints it: no trailing zeros in the fraction, no fraction of zero.
+/// Returns how many bytes of `text` are used. The year must have four digits, which every TIMESTAMP's has.
+pub(super) fn zoned(seconds: i64, micros: i64, text: &mut [u8; ZONED_BYTES]) -> usize {
+    let (year, month, day) = civil_from_days(seconds.div_euclid(DAY_SECONDS));
+    let of_day = seconds.rem_euclid(DAY_SECONDS);
+    *text = *b"0000-00-00T00:00:00.000000Z";
+    digits(year, &mut text[0..4]);
+    digits(month, &mut text[5..7]);
+    digits(day, &mut text[8..10]);
+    digits(of_day / 3600, &mut text[11..13]);
+    digits(of_day / 60 % 60, &mut text[14..16]);
+    digits(of_day % 60, &mut text[17..19]);
+    if micros == 0 {
+        text[19] = b'Z';
+        return 20;
+    }
+    digits(micros, &mut text[20..26]);
+    let mut end = 26;
+    while text[end - 1] == b'0' {
+        end -= 1;
+    }
+    text[end] = b'Z';
+    end + 1
+}
+
+/// Writes the last digits of a number over a field.
+fn digits(mut value: i64, field: &mut [u8]) {
+    for place in field.iter_mut().rev() {
+        *place = b'0' + (value % 10).to_le_bytes()[0];
+        value /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn civil_dates_agree_with_jiff() {
+        let first = jiff::civil::date(1, 1, 1);
+        let epoch = jiff::civil::date(1970, 1, 1);
+        let mut day = first;
+        loop {
+            let expected = i64::from(epoch.until(day).expect("in range").get_days());
+            let (year, month, of_month) = (i64::from(day.year()), i64::from(day.month()), i64::from(day.day()));
+            assert_eq!(days(year, month, of_month), Ok(expected), "{day}");
+            assert_eq!(civil_from_days(expected), (year, month, of_month), "{day}");
+            match day.tomorrow() {
+                Ok(next) => day = next,
+                Err(_) => break,
+            }
+        }
+        assert_eq!(day, jiff::civil::date(9999, 12, 31));
+    }
+
+    #[test]
+    fn dates_that_do_not_exist() {
+        for (year, month, day) in [(0, 0, 0), (0, 1, 1), (2024, 0, 1), (2024, 1, 0)] {
+            assert_eq!(days(year, month, day), Err(Fault::Unsupported("a date with a zero part")));
+        }
+        for (year, month, day) in [(2023, 2, 29), (1900, 2, 29), (2024, 4, 31), (2024, 13, 1), (10_000, 1, 1)] {
+            assert_eq!(days(year, month, day), Err(Fault::Unsupported("a date that the calendar does not have")));
+        }
+    }
+
+    #[test]
+    fn times_as_the_server_packs_them() {
+        let second = MICROS;
+        assert_eq!(time(&[0x80, 0x00, 0x01], 0), Ok(second));
+        assert_eq!(time(&[0x7f, 0xff, 0xff], 0), Ok(-second));
+        // the server's own example: -00:00:00.01 in TIME(2)
+        assert_eq!(time(&[0x7f, 0xff, 0xff, 0xff], 2), Ok(-10_000));
+        assert_eq!(time(&[0x7f, 0xff, 0xfe, 0xf6], 2), Ok(-1_100_000));
+        assert_eq!(time(&[0x7f, 0xff, 0xff, 0xff, 0xff, 0xff], 6), Ok(-1));
+        let most = ((838 * 60 + 59) * 60 + 59) * second;
+        assert_eq!(time(&[0xb4, 0x6e, 0xfb], 0), Ok(most));
+        assert_eq!(time(&[0xb4, 0x6e, 0xfb, 0x0f, 0x42, 0x3f], 6), Ok(most + 999_999));
+        assert_eq!(time(&[0x4b, 0x91, 0x05], 0), Ok(-most));
+        assert!(time(&[0xff, 0xff, 0xff], 0).is_err());
+        assert!(time(&[0x80, 0x00, 0x3c], 0).is_err());
+        assert!(time(&[0x80, 0x00, 0x00, 100], 2).is_err());
+    }
+
+    #[test]
+    fn zoned_text_trims_zeros() {
+        let mut text = [0; ZONED_BYTES];
+        let mut print = |seconds, micros| {
+            let used = zoned(seconds, micros, &mut text);
+            String::from_utf8(text[..used].to_vec()).expect("ascii")
+        };
+        assert_eq!(print(1_704_164_645, 0), "2024-01-02T03:04:05Z");
+        assert_eq!(print(1_704_164_645, 120_000), "2024-01-02T03:04:05.12Z");
+        assert_eq!(print(1_704_164_645, 1), "2024-01-02T03:04:05.000001Z");
+        assert_eq!(print(0, 500_000), "1970-01-01T00:00:00.5Z");
+        assert_eq!(print(4_294_967_295, 999_999), "2106-02-07T06:28:15.999999Z");
+    }
+}
