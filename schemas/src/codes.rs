@@ -53,6 +53,7 @@ codes! {
     ZooKeeperUnavailable = "OT2001", Retry, "ZooKeeper does not answer", "Check `zookeeper.servers` and that the ensemble has a quorum.";
     LeaseLost = "OT2002", Retry, "The lease was lost", "Nothing: another worker leads the source, this one waits for its turn.";
     NodeInvalid = "OT2003", Stop, "A ZooKeeper node does not hold what Otter wrote there", "Compare the node with the formats in docs/formats; restore or delete it.";
+    ZooKeeperRefused = "OT2004", Stop, "ZooKeeper refused a request", "The message holds ZooKeeper's answer; look at the access rights and quotas of the nodes under the chroot.";
     // source and capture
     SourceUnreachable = "OT3001", Retry, "The source server cannot be reached", "Check addresses, network, user and password of the source document.";
     SourceSetting = "OT3002", Stop, "A setting of the source server does not fit", "Set what the message names on the server, then put the source again or restart.";
