@@ -2,12 +2,21 @@
 //! the event envelope, documents, names, codes.
 
 pub mod avro;
+pub mod check;
+pub mod checkpoint;
 pub mod codes;
 pub mod decode;
 pub mod encode;
 pub mod error;
+pub mod escape;
 pub mod framing;
+pub mod gtid;
+pub mod kafka;
+pub mod names;
 pub mod partition;
+pub mod progress;
+pub mod secret;
+pub mod status;
 pub mod table;
 
 pub use codes::{Code, Reaction};

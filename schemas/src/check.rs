@@ -1,0 +1,55 @@
+//! What `otter check` finds.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// It will run, but somebody should look.
+    Warning,
+    /// It will not run.
+    Error,
+}
+
+/// One thing looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub level: Level,
+    /// What was looked at, such as `source shop: binlog_format` or `shop.tb_user`.
+    pub subject: String,
+    /// The code, such as `OT3002`; null when all is well.
+    pub code: Option<String>,
+    /// What was found.
+    pub message: String,
+    /// What to do about it; empty when all is well.
+    pub remedy: String,
+}
+
+impl Finding {
+    /// A finding that all is well.
+    pub fn ok(subject: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { level: Level::Ok, subject: subject.into(), code: None, message: message.into(), remedy: String::new() }
+    }
+
+    /// A finding that somebody should look at.
+    pub fn warning(subject: impl Into<String>, error: &Error) -> Self {
+        Self { level: Level::Warning, ..Self::error(subject, error) }
+    }
+
+    /// A finding that keeps things from running.
+    pub fn error(subject: impl Into<String>, error: &Error) -> Self {
+        Self {
+            level: Level::Error,
+            subject: subject.into(),
+            code: Some(error.code().id().to_owned()),
+            message: error.message().to_owned(),
+            remedy: error.code().remedy().to_owned(),
+        }
+    }
+}

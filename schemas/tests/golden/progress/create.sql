@@ -1,0 +1,14 @@
+CREATE DATABASE IF NOT EXISTS `otter` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE TABLE IF NOT EXISTS `otter`.`progress` (
+  `pipeline` varchar(128) NOT NULL,
+  `topic` varchar(249) NOT NULL,
+  `partition` int NOT NULL,
+  `topic_id` varchar(64) NOT NULL DEFAULT '',
+  `next_offset` bigint NOT NULL,
+  `ordinal` bigint NOT NULL,
+  `owner` char(32) NOT NULL DEFAULT '',
+  `document_version` int NOT NULL DEFAULT 0,
+  `request_id` varchar(64) NOT NULL DEFAULT '',
+  `updated_at` datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6),
+  PRIMARY KEY (`pipeline`, `topic`, `partition`)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
