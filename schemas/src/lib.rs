@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod codes;
 pub mod decode;
 pub mod encode;
+pub mod documents;
 pub mod error;
 pub mod escape;
 pub mod framing;
@@ -16,6 +17,7 @@ pub mod names;
 pub mod partition;
 pub mod progress;
 pub mod secret;
+pub mod server;
 pub mod status;
 pub mod table;
 

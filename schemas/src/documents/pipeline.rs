@@ -1,0 +1,325 @@
+//! The pipeline document.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::duration::Interval;
+use super::names::Name;
+use super::patterns::TablePattern;
+use super::size::Size;
+use crate::codes::Code;
+use crate::error::{Error, Result};
+use crate::table::TableName;
+
+/// What goes from a source to a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    /// The document's name.
+    pub name: Name,
+    /// Name of the source document.
+    pub source: Name,
+    /// Name of the target document.
+    pub target: Name,
+    /// Whether it runs.
+    #[serde(default)]
+    pub state: State,
+    /// Which table goes where.
+    pub mappings: Vec<Mapping>,
+    /// Where tables begin that are new to this pipeline.
+    #[serde(default)]
+    pub start: PipelineStart,
+    /// How batches are made and what happens to rows that do not fit; mappings can say otherwise.
+    #[serde(default)]
+    pub apply: ApplySettings,
+}
+
+/// Whether a pipeline runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It runs.
+    #[default]
+    Running,
+    /// It stands still and keeps its progress.
+    Paused,
+}
+
+/// Where a table begins that is new to a pipeline.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PipelineStart {
+    /// With the oldest event that the topic still has.
+    #[default]
+    Earliest,
+    /// With what is published from now on.
+    Latest,
+}
+
+/// One source table and the table it goes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mapping {
+    /// The source's table, `schema.table`.
+    pub from: TablePattern,
+    /// The target's table, `schema.table`.
+    pub to: TablePattern,
+    /// Which columns, under which names.
+    #[serde(default, skip_serializing_if = "Columns::is_default")]
+    pub columns: Columns,
+    /// Where this table begins when it is new to the pipeline; the pipeline's `start` by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<PipelineStart>,
+    /// For this table: how batches are made.
+    #[serde(default, skip_serializing_if = "BatchSettings::is_default")]
+    pub batch: BatchSettings,
+    /// For this table: what an error does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_error: Option<OnError>,
+    /// For this table: what happens to a row to update or delete that is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_row: Option<MissingRow>,
+    /// For this table: what happens to a row to insert that is there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub existing_row: Option<ExistingRow>,
+}
+
+/// Which columns of a table, under which names at the target. All by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Columns {
+    /// Only these source columns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub include: Option<BTreeSet<String>>,
+    /// Not these source columns.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub exclude: BTreeSet<String>,
+    /// Source column to target column.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rename: BTreeMap<String, String>,
+}
+
+/// How batches are made and what happens to rows that do not fit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApplySettings {
+    /// How batches are made.
+    #[serde(skip_serializing_if = "BatchSettings::is_default")]
+    pub batch: BatchSettings,
+    /// Connections that write at a time, 1 to 64; 4 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writers: Option<u32>,
+    /// What an error does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_error: Option<OnError>,
+    /// What happens to a row to update or delete that is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing_row: Option<MissingRow>,
+    /// What happens to a row to insert that is there already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub existing_row: Option<ExistingRow>,
+}
+
+/// How batches are made: whichever limit comes first ends one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BatchSettings {
+    /// Events, 1 to 100,000; 2,000 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u32>,
+    /// Bytes of events; 4 MiB by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Size>,
+    /// Time from the first event; 5 ms by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Interval>,
+}
+
+/// What an error of one table does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// The table's lane pauses; other tables go on.
+    #[default]
+    PauseTable,
+}
+
+/// What happens to a row to update or delete that is not there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MissingRow {
+    /// `OT5004`.
+    #[default]
+    Error,
+    /// An update inserts the row; a delete has nothing to do.
+    Overwrite,
+    /// The event is counted and dropped.
+    Ignore,
+}
+
+/// What happens to a row to insert that is there already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExistingRow {
+    /// `OT5005`.
+    #[default]
+    Error,
+    /// The new row takes the old one's place.
+    Overwrite,
+    /// The event is counted and dropped.
+    Ignore,
+}
+
+/// The settings that hold for one mapping, all defaults filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowSettings {
+    /// Most events of a batch.
+    pub batch_rows: u32,
+    /// Most bytes of a batch.
+    pub batch_bytes: Size,
+    /// Longest time from a batch's first event to its end.
+    pub batch_wait: Duration,
+    /// What an error does.
+    pub on_error: OnError,
+    /// What happens to a row to update or delete that is not there.
+    pub missing_row: MissingRow,
+    /// What happens to a row to insert that is there already.
+    pub existing_row: ExistingRow,
+}
+
+impl Pipeline {
+    /// The mapping of a source table.
+    pub fn mapping_for(&self, table: &TableName) -> Option<&Mapping> {
+        self.mappings.iter().find(|m| m.from.matches(table))
+    }
+
+    /// The settings that hold for one of its mappings.
+    pub fn settings_for(&self, mapping: &Mapping) -> RowSettings {
+        let (own, all) = (&mapping.batch, &self.apply.batch);
+        RowSettings {
+            batch_rows: own.rows.or(all.rows).unwrap_or(2000),
+            batch_bytes: own.bytes.or(all.bytes).unwrap_or(Size::mebibytes(4)),
+            batch_wait: own.wait.or(all.wait).map_or(Duration::from_millis(5), Interval::get),
+            on_error: mapping.on_error.or(self.apply.on_error).unwrap_or_default(),
+            missing_row: mapping.missing_row.or(self.apply.missing_row).unwrap_or_default(),
+            existing_row: mapping.existing_row.or(self.apply.existing_row).unwrap_or_default(),
+        }
+    }
+
+    /// Where one of its mappings begins when it is new to the pipeline.
+    pub fn start_for(&self, mapping: &Mapping) -> PipelineStart {
+        mapping.start.unwrap_or(self.start)
+    }
+
+    /// Connections that write at a time.
+    pub fn writers(&self) -> u32 {
+        self.apply.writers.unwrap_or(4)
+    }
+
+    /// What types cannot say: path and reason of the first thing that is wrong.
+    pub(super) fn validate(&self) -> Result<(), (String, String)> {
+        if self.mappings.is_empty() {
+            return Err(("mappings".to_owned(), "there is no mapping".to_owned()));
+        }
+        if self.apply.writers.is_some_and(|w| !(1..=64).contains(&w)) {
+            return Err(("apply.writers".to_owned(), "the number of writers is 1 to 64".to_owned()));
+        }
+        self.apply.batch.validate("apply.batch")?;
+        let mut seen = BTreeMap::new();
+        for (i, mapping) in self.mappings.iter().enumerate() {
+            mapping.columns.validate(&format!("mappings[{i}].columns"))?;
+            mapping.batch.validate(&format!("mappings[{i}].batch"))?;
+            if let Some(first) = seen.insert(mapping.from.to_string(), i) {
+                let why = format!("{} is mapped by mappings[{first}] already", mapping.from);
+                return Err((format!("mappings[{i}].from"), why));
+            }
+            let target = mapping.to.exact_schema().filter(|s| super::source::is_system_schema(s));
+            if let Some(schema) = target {
+                return Err((format!("mappings[{i}].to"), format!("{schema} is a system schema")));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Mapping {
+    /// The source's table.
+    ///
+    /// # Errors
+    /// `OT1002` when `from` has a wildcard, which reading a document excludes.
+    pub fn from_table(&self) -> Result<TableName> {
+        exact(&self.from)
+    }
+
+    /// The target's table.
+    ///
+    /// # Errors
+    /// `OT1002` when `to` has a wildcard, which reading a document excludes.
+    pub fn to_table(&self) -> Result<TableName> {
+        exact(&self.to)
+    }
+}
+
+fn exact(pattern: &TablePattern) -> Result<TableName> {
+    pattern.exact().ok_or_else(|| Error::new(Code::NotSupportedYet, format!("{pattern}: wildcards in mappings")))
+}
+
+impl Columns {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether the source column goes to the target.
+    pub fn takes(&self, column: &str) -> bool {
+        self.include.as_ref().is_none_or(|names| names.contains(column)) && !self.exclude.contains(column)
+    }
+
+    /// The target's name of a source column.
+    pub fn target_name<'a>(&'a self, column: &'a str) -> &'a str {
+        self.rename.get(column).map_or(column, String::as_str)
+    }
+
+    fn validate(&self, path: &str) -> Result<(), (String, String)> {
+        if self.include.as_ref().is_some_and(BTreeSet::is_empty) {
+            return Err((format!("{path}.include"), "no column is left".to_owned()));
+        }
+        let listed = self.include.iter().flatten().chain(&self.exclude);
+        if let Some(name) = listed.chain(self.rename.keys()).chain(self.rename.values()).find(|n| n.is_empty()) {
+            return Err((path.to_owned(), format!("{name:?} is not the name of a column")));
+        }
+        if let Some(name) = self.include.iter().flatten().find(|name| self.exclude.contains(*name)) {
+            return Err((format!("{path}.exclude"), format!("{name} is included and excluded")));
+        }
+        if let Some(name) = self.rename.keys().find(|name| !self.takes(name)) {
+            return Err((format!("{path}.rename.{name}"), "the column does not go to the target".to_owned()));
+        }
+        let mut taken = BTreeSet::new();
+        match self.rename.values().find(|name| !taken.insert(name.to_lowercase())) {
+            Some(name) => Err((format!("{path}.rename"), format!("two columns are renamed to {name}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl BatchSettings {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn validate(&self, path: &str) -> Result<(), (String, String)> {
+        let wrong = |field: &str, why: &str| Err((format!("{path}.{field}"), why.to_owned()));
+        if self.rows.is_some_and(|r| !(1..=100_000).contains(&r)) {
+            return wrong("rows", "a batch has 1 to 100000 rows");
+        }
+        if self.bytes.is_some_and(|b| !(Size::bytes(1024)..=Size::mebibytes(256)).contains(&b)) {
+            return wrong("bytes", "a batch has 1KiB to 256MiB");
+        }
+        if self.wait.is_some_and(|w| w > Interval::from_secs(60)) {
+            return wrong("wait", "a batch waits at most 60s");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! Settings that documents may have in later versions: refused as such, with their path, instead of as a typing error.
+
+use serde_json::Value;
+
+use super::Kind;
+
+/// Path and name of the first setting of a later version.
+pub(super) fn find(kind: Kind, document: &Value) -> Option<(String, String)> {
+    match kind {
+        Kind::Source => source(document),
+        Kind::Target => target(document),
+        Kind::Pipeline => pipeline(document),
+    }
+}
+
+fn found(path: impl Into<String>, what: impl Into<String>) -> Option<(String, String)> {
+    Some((path.into(), what.into()))
+}
+
+fn source(document: &Value) -> Option<(String, String)> {
+    if let Some(form) = ["timestamp", "file"].into_iter().find(|form| document["start"].get(form).is_some()) {
+        return found(format!("start.{form}"), format!("starting at a {form}"));
+    }
+    let topics = &document["topics"];
+    for field in ["names", "transaction"] {
+        if topics.get(field).is_some() {
+            return found(format!("topics.{field}"), format!("topics.{field}"));
+        }
+    }
+    let overrides = items(&topics["overrides"]).enumerate();
+    let overrides = overrides.map(|(i, o)| (format!("topics.overrides[{i}]"), o));
+    for (path, settings) in std::iter::once(("topics".to_owned(), topics)).chain(overrides) {
+        if settings["partitions"].as_i64().is_some_and(|n| n != 1) {
+            return found(format!("{path}.partitions"), "more than one partition");
+        }
+    }
+    let mut patterns = items(&document["tables"]).enumerate();
+    patterns
+        .find(|(_, p)| p.as_str().is_some_and(has_range))
+        .and_then(|(i, _)| found(format!("tables[{i}]"), "a pattern with [ ] or { }"))
+}
+
+fn target(document: &Value) -> Option<(String, String)> {
+    let other = document["type"].as_str().filter(|t| ["postgres", "postgresql", "kafka"].contains(t));
+    other.and_then(|t| found("type", format!("the target type {t}")))
+}
+
+fn pipeline(document: &Value) -> Option<(String, String)> {
+    if let Some(form) = start(&document["start"]) {
+        return found(format!("start.{form}"), format!("starting at a {form}"));
+    }
+    if let Some((field, what)) = apply(&document["apply"]) {
+        return found(format!("apply.{field}"), what);
+    }
+    for (i, mapping) in items(&document["mappings"]).enumerate() {
+        let path = format!("mappings[{i}]");
+        if mapping["to"].is_array() {
+            return found(format!("{path}.to"), "several targets of one table");
+        }
+        for field in ["from", "to"] {
+            if mapping[field].as_str().is_some_and(|p| has_range(p) || has_star(p)) {
+                return found(format!("{path}.{field}"), "wildcards in mappings");
+            }
+        }
+        if let Some(form) = start(&mapping["start"]) {
+            return found(format!("{path}.start.{form}"), format!("starting at a {form}"));
+        }
+        if let Some((field, what)) = apply(mapping) {
+            return found(format!("{path}.{field}"), what);
+        }
+        for field in ["filter", "where", "writers", "transform"] {
+            if mapping.get(field).is_some() {
+                return found(format!("{path}.{field}"), format!("{field} of a mapping"));
+            }
+        }
+        if mapping["columns"].get("new").is_some() {
+            return found(format!("{path}.columns.new"), "columns.new");
+        }
+    }
+    None
+}
+
+fn start(start: &Value) -> Option<&'static str> {
+    ["timestamp", "gtid"].into_iter().find(|form| start.get(form).is_some())
+}
+
+/// What stands under `apply` and in mappings alike.
+fn apply(settings: &Value) -> Option<(&'static str, String)> {
+    if settings.get("truncate").is_some() {
+        return Some(("truncate", "carrying TRUNCATE (it stops the source)".to_owned()));
+    }
+    if settings.get("foreign_keys").is_some() {
+        return Some(("foreign_keys", "foreign_keys".to_owned()));
+    }
+    let on_error = settings["on_error"].as_str().filter(|p| ["stop", "dead_letter", "dead_letters"].contains(p));
+    on_error.map(|policy| ("on_error", format!("on_error: {policy}")))
+}
+
+fn items(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn has_range(pattern: &str) -> bool {
+    unquoted(pattern).any(|c| "[]{}".contains(c))
+}
+
+fn has_star(pattern: &str) -> bool {
+    unquoted(pattern).any(|c| c == '*')
+}
+
+/// The characters outside backquotes.
+fn unquoted(pattern: &str) -> impl Iterator<Item = char> {
+    pattern.split('`').step_by(2).flat_map(str::chars)
+}
