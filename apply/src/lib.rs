@@ -1,1 +1,3 @@
 //! Row events from Kafka to the target database, exactly once.
+
+pub mod target;

@@ -1,0 +1,283 @@
+//! How the columns of a topic's rows reach a target table: the compiled plan of one writer schema and one target table.
+//!
+//! Columns meet by name (without case, as in the server), after the mapping's exclusions and renames. The **row key** is
+//! the primary key, or else a unique index without NULL, whose columns are all mapped: rows are found by it with the
+//! values they had before. Every other unique index is remembered: an update that touches one of its columns is not
+//! written in place, because the order within a statement could then meet a value that is about to move away.
+//!
+//! Failure: whatever does not fit is `OT5003` with all reasons and what to do, before any row is written.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use schemas::decode::{Datum, WriterColumn};
+use schemas::progress::quote;
+use schemas::table::TableName;
+
+use super::columns::{TargetTable, refused};
+use super::connection::Session;
+use super::failure::Failure;
+use super::statements::Statements;
+use super::value::{Bind, Unfit, same};
+
+/// What a mapping says about columns, by the source's names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ColumnRules {
+    /// Columns that are not written.
+    pub exclude: Vec<String>,
+    /// Source name to target name.
+    pub rename: BTreeMap<String, String>,
+}
+
+/// A column that is written.
+#[derive(Debug, Clone)]
+pub(crate) struct MappedColumn {
+    /// Position among the writer's columns.
+    pub(crate) writer: usize,
+    /// Name in the target.
+    pub(crate) name: String,
+    pub(crate) bind: Bind,
+    /// The target takes no NULL. Some servers would write a default instead of refusing, so it is checked here.
+    pub(crate) not_null: bool,
+    /// The target compares it by a collation that takes different bytes for equal.
+    pub(crate) folds: bool,
+    /// It is part of the row key or of another unique index.
+    pub(crate) unique: bool,
+}
+
+/// The compiled plan.
+#[derive(Debug)]
+pub struct TableMapping {
+    pub(crate) target: TableName,
+    /// Number of the writer's columns.
+    pub(crate) width: usize,
+    pub(crate) columns: Vec<MappedColumn>,
+    /// Positions in `columns`.
+    pub(crate) key: Vec<usize>,
+    /// Every column of the target that can be written is mapped, so a row may be deleted and inserted again.
+    pub(crate) whole: bool,
+    /// A unique index rests on something that is not mapped (a generated column, an expression): any update may touch it.
+    pub(crate) opaque_unique: bool,
+    pub(crate) sql: Statements,
+}
+
+impl TableMapping {
+    /// Compiles the plan of `writer` columns for `target`.
+    ///
+    /// # Errors
+    /// `OT5003` with every reason: table, engine, triggers, columns missing or too narrow, no usable key; lost connections.
+    pub async fn resolve(
+        session: &mut Session,
+        writer: &[WriterColumn],
+        rules: &ColumnRules,
+        target: &TableName,
+    ) -> Result<Self, Failure> {
+        let table = TargetTable::read(session, target).await?;
+        Self::compile(writer, rules, &table).map_err(|reasons| refused(reasons.join("; ")))
+    }
+
+    /// The plan for a table as read.
+    pub(crate) fn compile(
+        writer: &[WriterColumn],
+        rules: &ColumnRules,
+        table: &TargetTable,
+    ) -> Result<Self, Vec<String>> {
+        let mut reasons = table_reasons(table);
+        let (mut columns, positions) = map_columns(writer, rules, table, &mut reasons);
+        let key = row_key(table, &positions);
+        if key.is_none() {
+            reasons.push(format!(
+                "{} has no primary key, and no unique index of NOT NULL columns, whose columns are all mapped; add one",
+                table.name
+            ));
+        }
+        if !reasons.is_empty() {
+            return Err(reasons);
+        }
+        let key = key.unwrap_or_default();
+        let opaque_unique = mark_unique(table, &positions, &key, &mut columns);
+        let whole = table.columns.iter().enumerate().all(|(i, c)| c.generated || positions.contains(&i));
+        let sql = Statements::new(&table.name, &columns, &key);
+        Ok(Self { target: table.name.clone(), width: writer.len(), columns, key, whole, opaque_unique, sql })
+    }
+
+    /// The target table.
+    pub fn target(&self) -> &TableName {
+        &self.target
+    }
+
+    /// The row key's values, for people: `id=5, region='eu'`, long ones cut. Nothing else of a row may be shown.
+    pub fn describe_key(&self, row: &[Datum<'_>]) -> String {
+        let mut out = String::new();
+        for column in self.key.iter().filter_map(|&k| self.columns.get(k)) {
+            let value = match row.get(column.writer).map(|datum| column.bind.value(datum)) {
+                Some(Ok(value)) => value.as_sql(false),
+                _ => "?".to_owned(),
+            };
+            let cut: String = value.chars().take(64).collect();
+            let dots = if cut.len() < value.len() { "…" } else { "" };
+            // Writing into a String cannot fail.
+            let _ = write!(out, "{}{}={cut}{dots}", if out.is_empty() { "" } else { ", " }, column.name);
+        }
+        out
+    }
+
+    /// Whether an update from one row to the other changes a value that is unique in the target.
+    pub(crate) fn moves_unique(&self, from: &[Datum<'_>], to: &[Datum<'_>]) -> bool {
+        self.opaque_unique
+            || self.columns.iter().filter(|c| c.unique).any(|c| match (from.get(c.writer), to.get(c.writer)) {
+                (Some(from), Some(to)) => !same(from, to),
+                _ => true,
+            })
+    }
+
+    /// A row's value for a column.
+    pub(crate) fn value(&self, column: &MappedColumn, row: &[Datum<'_>]) -> Result<mysql_async::Value, RowFault> {
+        let fault = |what: Unfit| RowFault { column: column.name.clone(), what };
+        let datum = row.get(column.writer).ok_or_else(|| fault("is not in the row"))?;
+        if column.not_null && *datum == Datum::Null {
+            return Err(fault("is NULL, which the target column does not take"));
+        }
+        column.bind.value(datum).map_err(fault)
+    }
+}
+
+/// A value that cannot be written as it is.
+#[derive(Debug)]
+pub(crate) struct RowFault {
+    pub(crate) column: String,
+    pub(crate) what: Unfit,
+}
+
+fn table_reasons(table: &TargetTable) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if !table.transactional {
+        reasons.push(format!(
+            "{} has the engine {}, which has no transactions; run ALTER TABLE {}.{} ENGINE=InnoDB",
+            table.name,
+            table.engine,
+            quote(&table.name.schema),
+            quote(&table.name.table)
+        ));
+    }
+    if !table.triggers.is_empty() {
+        reasons.push(format!(
+            "{} has triggers ({}), which would change rows a second time; drop them at the target",
+            table.name,
+            table.triggers.join(", ")
+        ));
+    }
+    reasons
+}
+
+/// The mapped columns, and the position in the target of each.
+fn map_columns(
+    writer: &[WriterColumn],
+    rules: &ColumnRules,
+    table: &TargetTable,
+    reasons: &mut Vec<String>,
+) -> (Vec<MappedColumn>, Vec<usize>) {
+    let mut columns = Vec::new();
+    let mut positions: Vec<usize> = Vec::new();
+    for (at, source) in writer.iter().enumerate() {
+        if rules.exclude.iter().any(|name| name.eq_ignore_ascii_case(&source.name)) {
+            continue;
+        }
+        let name =
+            rules.rename.iter().find(|(from, _)| from.eq_ignore_ascii_case(&source.name)).map_or(&source.name, |r| r.1);
+        let Some(position) = table.columns.iter().position(|c| same_name(&c.name, name)) else {
+            reasons.push(format!(
+                "{} has no column `{name}` for the source's `{}`; add the column, or exclude or rename it in the mapping's `columns`",
+                table.name, source.name
+            ));
+            continue;
+        };
+        let target = &table.columns[position];
+        if target.generated {
+            continue;
+        }
+        if positions.contains(&position) {
+            reasons.push(format!("two columns of the source map to `{name}` of {}; exclude one", table.name));
+            continue;
+        }
+        match Bind::new(source.kind, target) {
+            Ok(bind) => {
+                let folds = matches!(bind, Bind::Text { .. }) && !compares_bytewise(target.collation.as_deref());
+                columns.push(MappedColumn {
+                    writer: at,
+                    name: target.name.clone(),
+                    bind,
+                    not_null: !target.nullable,
+                    folds,
+                    unique: false,
+                });
+                positions.push(position);
+            }
+            Err(why) => reasons.push(format!(
+                "column `{}` of {}: {why}; widen the column, or exclude it in the mapping's `columns`",
+                target.name, table.name
+            )),
+        }
+    }
+    for (position, column) in table.columns.iter().enumerate() {
+        if !column.optional && !positions.contains(&position) {
+            reasons.push(format!(
+                "column `{}` of {} is NOT NULL without a default and no column of the source maps to it; give it a default",
+                column.name, table.name
+            ));
+        }
+    }
+    (columns, positions)
+}
+
+/// Names of columns compare without case; beyond ASCII as Unicode lower-cases them.
+fn same_name(a: &str, b: &str) -> bool {
+    a.eq_ignore_ascii_case(b) || a.to_lowercase() == b.to_lowercase()
+}
+
+/// Collations under which only equal bytes are equal. `_bin` is none: it ignores trailing spaces.
+fn compares_bytewise(collation: Option<&str>) -> bool {
+    collation.is_some_and(|name| name == "binary" || name.ends_with("_nopad_bin") || name.ends_with("_0900_bin"))
+}
+
+/// The first unique index (the primary key comes first) that can find rows.
+fn row_key(table: &TargetTable, positions: &[usize]) -> Option<Vec<usize>> {
+    table.unique.iter().filter(|index| !index.prefix).find_map(|index| {
+        index
+            .columns
+            .iter()
+            .map(|column| {
+                let position = (*column)?;
+                let not_null = !table.columns.get(position)?.nullable;
+                positions.iter().position(|&p| p == position).filter(|_| not_null)
+            })
+            .collect()
+    })
+}
+
+/// Marks the columns whose values are unique; true when some unique index cannot be seen from the mapped columns.
+fn mark_unique(table: &TargetTable, positions: &[usize], key: &[usize], columns: &mut [MappedColumn]) -> bool {
+    let mut opaque = false;
+    for &k in key {
+        columns[k].unique = true;
+    }
+    for index in &table.unique {
+        let covers_key = !index.prefix && key.iter().all(|&k| index.columns.contains(&positions.get(k).copied()));
+        // An index with an AUTO_INCREMENT that the server fills cannot conflict; one around the row key neither.
+        let serves_itself = index
+            .columns
+            .iter()
+            .flatten()
+            .any(|&c| !positions.contains(&c) && table.columns.get(c).is_some_and(|column| column.auto_increment));
+        if covers_key || serves_itself {
+            continue;
+        }
+        for column in &index.columns {
+            match column.and_then(|c| positions.iter().position(|&p| p == c)) {
+                Some(mapped) => columns[mapped].unique = true,
+                None => opaque |= column.is_none_or(|c| table.columns.get(c).is_none_or(|column| column.generated)),
+            }
+        }
+    }
+    opaque
+}

@@ -1,0 +1,103 @@
+//! The texts of a table's statements.
+//!
+//! Rows are found by the row key. Where its collation takes different bytes for equal, the raw column serves the index
+//! and a second condition compares the bytes, as UTF-8 whatever the column's charset.
+
+use schemas::progress::quote;
+use schemas::table::TableName;
+
+use super::mapping::MappedColumn;
+
+/// Texts of statements, and where their parameters come from.
+#[derive(Debug)]
+pub(crate) struct Statements {
+    /// Quoted.
+    pub(crate) table: String,
+    /// `INSERT INTO t (…) VALUES`, without rows.
+    pub(crate) insert_head: String,
+    /// `(?,?,…)`.
+    pub(crate) insert_row: String,
+    /// Sets the columns outside the row key; parameters: those columns, then [`Statements::key_parameters`].
+    pub(crate) update: String,
+    /// Positions of the columns that `update` sets.
+    pub(crate) update_columns: Vec<usize>,
+    /// Sets all columns, the row key too; parameters: all columns, then [`Statements::key_parameters`].
+    pub(crate) move_row: String,
+    /// Sets all columns; found by the row key as the collation compares it. Parameters: all columns, then the key.
+    pub(crate) overwrite: String,
+    /// Deletes one row; parameters: [`Statements::key_parameters`].
+    pub(crate) delete: String,
+    /// Whether a row has this key, as the collation compares it; parameters: the key.
+    pub(crate) exists: String,
+    /// Positions of the columns that the parameters of a WHERE come from: the key, then its folding columns again.
+    pub(crate) key_parameters: Vec<usize>,
+    /// The row key as the left side of IN: `` `id` `` or `` (`a`,`b`) ``.
+    pub(crate) key_side: String,
+    /// The same for the comparison of bytes; empty where the key compares bytewise.
+    pub(crate) byte_side: String,
+}
+
+impl Statements {
+    pub(crate) fn new(target: &TableName, columns: &[MappedColumn], key: &[usize]) -> Self {
+        let table = format!("{}.{}", quote(&target.schema), quote(&target.table));
+        let names: Vec<String> = columns.iter().map(|c| quote(&c.name)).collect();
+        let keys: Vec<(&MappedColumn, &String)> = key.iter().map(|&k| (&columns[k], &names[k])).collect();
+        let folding: Vec<usize> = key.iter().copied().filter(|&k| columns[k].folds).collect();
+        let collated: Vec<String> =
+            keys.iter().map(|(column, name)| format!("{name} = {}", column.bind.key_placeholder())).collect();
+        let bytes: Vec<String> = folding.iter().map(|&k| format!("{} = ?", as_bytes(&names[k]))).collect();
+        let exact = [collated.clone(), bytes].concat().join(" AND ");
+        let collated = collated.join(" AND ");
+        let update_columns: Vec<usize> = (0..columns.len()).filter(|i| !key.contains(i)).collect();
+        let set = |which: &[usize]| which.iter().map(|&i| format!("{} = ?", names[i])).collect::<Vec<_>>().join(", ");
+        // A table of nothing but its key: the statement still has to find the row.
+        let update_set = match (update_columns.is_empty(), keys.first()) {
+            (true, Some((_, name))) => format!("{name} = {name}"),
+            _ => set(&update_columns),
+        };
+        let all: Vec<usize> = (0..columns.len()).collect();
+        let side = |wrap: &dyn Fn(&MappedColumn, &str) -> String| {
+            let parts: Vec<String> = keys.iter().map(|(column, name)| wrap(column, name)).collect();
+            if parts.len() == 1 { parts.concat() } else { format!("({})", parts.join(",")) }
+        };
+        Self {
+            insert_head: format!("INSERT INTO {table} ({}) VALUES ", names.join(",")),
+            insert_row: format!("({})", vec!["?"; columns.len()].join(",")),
+            update: format!("UPDATE {table} SET {update_set} WHERE {exact}"),
+            update_columns,
+            move_row: format!("UPDATE {table} SET {} WHERE {exact}", set(&all)),
+            overwrite: format!("UPDATE {table} SET {} WHERE {collated}", set(&all)),
+            delete: format!("DELETE FROM {table} WHERE {exact}"),
+            exists: format!("SELECT 1 FROM {table} WHERE {collated} LIMIT 1"),
+            key_parameters: [key, &folding].concat(),
+            key_side: side(&|_, name| name.to_owned()),
+            byte_side: if folding.is_empty() {
+                String::new()
+            } else {
+                side(&|column, name| if column.folds { as_bytes(name) } else { name.to_owned() })
+            },
+            table,
+        }
+    }
+
+    /// `INSERT` of a number of rows.
+    pub(crate) fn insert(&self, rows: usize) -> String {
+        format!("{}{}", self.insert_head, vec![self.insert_row.as_str(); rows].join(","))
+    }
+
+    /// `DELETE` of the rows of these keys; each is `'a'` or `(1,'a')`.
+    pub(crate) fn delete_in(&self, keys: &str) -> String {
+        let bytes =
+            if self.byte_side.is_empty() { String::new() } else { format!(" AND {} IN ({keys})", self.byte_side) };
+        format!("DELETE FROM {} WHERE {} IN ({keys}){bytes}", self.table, self.key_side)
+    }
+
+    /// Whether any of these keys has a row, as the collation compares them.
+    pub(crate) fn any_of(&self, keys: &str) -> String {
+        format!("SELECT 1 FROM {} WHERE {} IN ({keys}) LIMIT 1", self.table, self.key_side)
+    }
+}
+
+fn as_bytes(name: &str) -> String {
+    format!("BINARY CONVERT({name} USING utf8mb4)")
+}

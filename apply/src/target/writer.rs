@@ -1,0 +1,438 @@
+//! Writing a batch: its net effect and its progress in one transaction, or serially where that would not be equal.
+
+use mysql_async::Value;
+use schemas::decode::Datum;
+use schemas::{Code, Error};
+
+use super::batch::{Batch, NetUpdate, Plan};
+use super::connection::Session;
+use super::failure::{Failure, Fault};
+use super::mapping::{RowFault, TableMapping};
+use super::progress::Lane;
+use super::value::packet_bytes;
+
+/// Rows of a bulk statement.
+const ROWS_PER_STATEMENT: usize = 1000;
+/// Rows of a multi-row INSERT where the server has no bulk statements.
+const MULTI_ROW: usize = 500;
+/// Placeholders that a prepared statement may have.
+const PLACEHOLDERS: usize = 65_535;
+/// Keys of an IN list. From 1000 on MariaDB would turn the list into a join.
+const KEYS_PER_STATEMENT: usize = 900;
+
+/// What to do with a row that is not as the event expects it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// The lane pauses right before the event.
+    #[default]
+    Error,
+    /// The event wins.
+    Overwrite,
+    /// The event is skipped.
+    Ignore,
+}
+
+/// A mapping's policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Policies {
+    /// A row to update or delete is not there.
+    pub missing_row: Policy,
+    /// A row to insert is there already, by the table's key.
+    pub existing_row: Policy,
+}
+
+/// What a batch did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BatchOutcome {
+    /// Events applied, skipped ones included.
+    pub events: u64,
+    /// Rows inserted.
+    pub inserted: u64,
+    /// Rows updated.
+    pub updated: u64,
+    /// Rows deleted.
+    pub deleted: u64,
+    /// Events whose row was missing, by policy overwritten or ignored.
+    pub missing: u64,
+    /// Events whose row existed, by policy overwritten or ignored.
+    pub existing: u64,
+    /// Whether the batch was applied serially.
+    pub serial: bool,
+}
+
+/// Why a batch is not, or not wholly, in the target.
+#[derive(Debug)]
+pub enum WriteError {
+    /// The lane must pause: the event at this offset cannot be applied. Everything before it is committed, and the
+    /// progress stands at it.
+    Paused {
+        /// Offset of the event.
+        at_offset: i64,
+        /// Why, with the table, the key and the offset.
+        error: Error,
+        /// What the events before it did.
+        outcome: BatchOutcome,
+    },
+    /// The connection is lost and the outcome unknown: drop the session, connect, claim.
+    Lost(Error),
+    /// Somebody else owns the lane; nothing was written.
+    Taken(Error),
+    /// The target rolled back or cannot write now; nothing was written. Try the same batch again later.
+    Busy(Error),
+    /// The statements are refused whatever the row (a privilege, a column that went away); nothing was written.
+    Refused(Error),
+}
+
+/// Writes the batch and moves the lane to `to` (offset of the next record, ordinal of the last event), in one
+/// transaction. An empty batch only moves the progress.
+///
+/// On [`WriteError::Paused`] the lane stands at the event that cannot be applied; on every other error it stands where
+/// it stood, as far as this worker knows.
+pub async fn write_batch(
+    session: &mut Session,
+    lane: &mut Lane,
+    mapping: &TableMapping,
+    policies: Policies,
+    batch: &Batch<'_>,
+    to: (i64, i64),
+) -> Result<BatchOutcome, WriteError> {
+    Writer { session, lane, mapping, policies, batch }.write(to).await
+}
+
+/// Moves the lane without rows: over control records, repeats, or to the end of its partition.
+pub async fn advance(session: &mut Session, lane: &mut Lane, to: (i64, i64)) -> Result<(), WriteError> {
+    let sql = lane.advance_sql(lane.next_offset(), to);
+    match session.run(sql).await {
+        Ok(1) => {
+            lane.committed(to);
+            Ok(())
+        }
+        Ok(_) => Err(WriteError::Taken(lane.taken())),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+impl From<Failure> for WriteError {
+    fn from(failure: Failure) -> Self {
+        match failure.fault {
+            Fault::Lost => Self::Lost(failure.error),
+            Fault::Busy => Self::Busy(failure.error),
+            Fault::Duplicate | Fault::Refused => Self::Refused(failure.error),
+        }
+    }
+}
+
+/// What one batch needs.
+pub(crate) struct Writer<'w, 'a> {
+    pub(crate) session: &'w mut Session,
+    pub(crate) lane: &'w mut Lane,
+    pub(crate) mapping: &'w TableMapping,
+    pub(crate) policies: Policies,
+    pub(crate) batch: &'w Batch<'a>,
+}
+
+/// Why the fast path gives up.
+enum Detour {
+    /// The target is not as the batch expects, or refused something: apply serially to find out where.
+    Serial(String),
+    /// The transaction is over.
+    Failed(Failure),
+}
+
+impl From<Failure> for Detour {
+    fn from(failure: Failure) -> Self {
+        match failure.fault {
+            Fault::Duplicate | Fault::Refused => Self::Serial(failure.error.to_string()),
+            Fault::Lost | Fault::Busy => Self::Failed(failure),
+        }
+    }
+}
+
+impl From<RowFault> for Detour {
+    fn from(fault: RowFault) -> Self {
+        Self::Serial(format!("the value of column `{}` {}", fault.column, fault.what))
+    }
+}
+
+impl Writer<'_, '_> {
+    async fn write(&mut self, to: (i64, i64)) -> Result<BatchOutcome, WriteError> {
+        if self.batch.is_empty() {
+            advance(self.session, self.lane, to).await?;
+            return Ok(BatchOutcome::default());
+        }
+        if let Some(index) = self.batch.first_malformed(self.mapping.width) {
+            let change = &self.batch.changes()[index];
+            let message = format!(
+                "{}: the event at offset {} has not the rows that its kind and schema say",
+                self.lane.key(),
+                change.offset
+            );
+            return Err(WriteError::Refused(Error::new(Code::RecordInvalid, message)));
+        }
+        let Some(work) = self.plan() else { return self.write_serially(to).await };
+        self.begin(to).await?;
+        match self.write_net(&work).await {
+            Ok(mut outcome) => {
+                self.commit(to).await?;
+                outcome.events = self.batch.len() as u64;
+                Ok(outcome)
+            }
+            Err(Detour::Failed(failure)) => Err(self.give_up(failure).await),
+            Err(Detour::Serial(why)) => {
+                // First of all the rollback: a duplicate leaves a lock behind.
+                self.session.run("ROLLBACK").await?;
+                tracing::info!(lane = %self.lane.key(), table = %self.mapping.target, events = self.batch.len(), why, "applying a batch serially");
+                self.write_serially(to).await
+            }
+        }
+    }
+
+    /// The batch's net effect as statements; `None` when only serial application is right.
+    fn plan(&self) -> Option<Work> {
+        let Plan::Net(net) = self.batch.net() else { return None };
+        let (gone, new) = (net.deletes.len(), net.inserts.len());
+        let updates = Vec::with_capacity(net.updates.len());
+        let mut work = Work { deletes: net.deletes, gone, updates, inserts: net.inserts, new, absent: net.absent };
+        for update in net.updates {
+            let moves = self.mapping.moves_unique(self.batch.before(update.first), self.batch.after(update.last));
+            if !moves && !update.replaced {
+                work.updates.push(update);
+            } else if self.mapping.whole || update.replaced {
+                work.deletes.push(update.first);
+                work.inserts.push(update.last);
+            } else {
+                return None;
+            }
+        }
+        Some(work)
+    }
+
+    async fn write_net(&mut self, work: &Work) -> Result<BatchOutcome, Detour> {
+        self.delete_rows(&work.deletes).await?;
+        self.check_absent(&work.absent).await?;
+        self.update_rows(&work.updates).await?;
+        self.insert_rows(&work.inserts).await?;
+        let replaced = work.deletes.len() - work.gone;
+        Ok(BatchOutcome {
+            inserted: work.new as u64,
+            updated: (work.updates.len() + replaced) as u64,
+            deleted: work.gone as u64,
+            ..BatchOutcome::default()
+        })
+    }
+
+    async fn delete_rows(&mut self, rows: &[usize]) -> Result<(), Detour> {
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let (keys, taken) = self.key_list(rest, false)?;
+            let count = self.session.run(self.mapping.sql.delete_in(&keys)).await?;
+            expect(count, taken, "deleted")?;
+            rest = &rest[taken..];
+        }
+        Ok(())
+    }
+
+    /// Rows that came and went within the batch must not have been there.
+    async fn check_absent(&mut self, rows: &[usize]) -> Result<(), Detour> {
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let (keys, taken) = self.key_list(rest, true)?;
+            if self.session.first::<mysql_async::Row>(self.mapping.sql.any_of(&keys)).await?.is_some() {
+                return Err(Detour::Serial("a row to insert is already in the target".to_owned()));
+            }
+            rest = &rest[taken..];
+        }
+        Ok(())
+    }
+
+    /// The keys of the rows at the head of `rows`, as many as one statement takes, as text for IN.
+    fn key_list(&self, rows: &[usize], after: bool) -> Result<(String, usize), Detour> {
+        // The list may stand in the statement twice.
+        let budget = self.session.statement_budget() / 2;
+        let mut keys = String::new();
+        for (taken, &row) in rows.iter().enumerate() {
+            let start = keys.len();
+            if taken > 0 {
+                keys.push(',');
+            }
+            let row = if after { self.batch.after(row) } else { self.batch.before(row) };
+            self.key_literal(row, &mut keys)?;
+            if keys.len() > budget || taken == KEYS_PER_STATEMENT {
+                if taken == 0 {
+                    return Err(Detour::Serial("a key is larger than the target's max_allowed_packet".to_owned()));
+                }
+                keys.truncate(start);
+                return Ok((keys, taken));
+            }
+        }
+        Ok((keys, rows.len()))
+    }
+
+    fn key_literal(&self, row: &[Datum<'_>], sql: &mut String) -> Result<(), RowFault> {
+        let many = self.mapping.key.len() > 1;
+        for (at, column) in self.mapping.key.iter().filter_map(|&k| self.mapping.columns.get(k)).enumerate() {
+            sql.push_str(match (many, at) {
+                (true, 0) => "(",
+                (true, _) => ",",
+                _ => "",
+            });
+            let fault = |what| RowFault { column: column.name.clone(), what };
+            let datum = row.get(column.writer).ok_or_else(|| fault("is not in the row"))?;
+            column.bind.key_literal(datum, sql).map_err(fault)?;
+        }
+        if many {
+            sql.push(')');
+        }
+        Ok(())
+    }
+
+    async fn update_rows(&mut self, rows: &[NetUpdate]) -> Result<(), Detour> {
+        let mapping = self.mapping;
+        let mut chunk = Vec::new();
+        let mut bytes = 0;
+        for update in rows {
+            let mut values = self.values(mapping.sql.update_columns.iter().copied(), self.batch.after(update.last))?;
+            values.extend(self.key_values(&mapping.sql.key_parameters, self.batch.before(update.first))?);
+            let size = self.size(&values)?;
+            if bytes + size > self.session.statement_budget() || chunk.len() == ROWS_PER_STATEMENT {
+                self.update_chunk(std::mem::take(&mut chunk)).await?;
+                bytes = 0;
+            }
+            bytes += size;
+            chunk.push(values);
+        }
+        self.update_chunk(chunk).await
+    }
+
+    async fn update_chunk(&mut self, rows: Vec<Vec<Value>>) -> Result<(), Detour> {
+        let expected = rows.len();
+        let mut count = 0;
+        if expected == 0 {
+            return Ok(());
+        }
+        if self.session.facts().bulk {
+            count = self.session.execute_bulk(&self.mapping.sql.update, rows).await?;
+        } else {
+            for row in rows {
+                count += self.session.execute(&self.mapping.sql.update, row).await?;
+            }
+        }
+        expect(count, expected, "found")
+    }
+
+    async fn insert_rows(&mut self, rows: &[usize]) -> Result<(), Detour> {
+        let width = self.mapping.columns.len();
+        let limit = if self.session.facts().bulk { ROWS_PER_STATEMENT } else { MULTI_ROW.min(PLACEHOLDERS / width) };
+        let mut chunk = Vec::new();
+        let mut bytes = 0;
+        for &row in rows {
+            let values = self.values(0..width, self.batch.after(row))?;
+            let size = self.size(&values)?;
+            if bytes + size > self.session.statement_budget() || chunk.len() == limit {
+                self.insert_chunk(std::mem::take(&mut chunk), limit).await?;
+                bytes = 0;
+            }
+            bytes += size;
+            chunk.push(values);
+        }
+        self.insert_chunk(chunk, limit).await
+    }
+
+    async fn insert_chunk(&mut self, mut rows: Vec<Vec<Value>>, full: usize) -> Result<(), Detour> {
+        if self.session.facts().bulk && !rows.is_empty() {
+            let expected = rows.len();
+            let count = self.session.execute_bulk(&self.mapping.sql.insert(1), rows).await?;
+            return expect(count, expected, "inserted");
+        }
+        // Few sizes of statement, so that the prepared ones are used again.
+        while !rows.is_empty() {
+            let size = [full, 100, 10, 1].into_iter().find(|&size| size <= rows.len()).unwrap_or(1);
+            let values: Vec<Value> = rows.drain(..size).flatten().collect();
+            let count = self.session.execute(&self.mapping.sql.insert(size), values).await?;
+            expect(count, size, "inserted")?;
+        }
+        Ok(())
+    }
+
+    fn size(&self, values: &[Value]) -> Result<usize, Detour> {
+        let bytes: usize = values.iter().map(packet_bytes).sum();
+        if bytes > self.session.row_limit() {
+            return Err(Detour::Serial("a row is larger than the target's max_allowed_packet".to_owned()));
+        }
+        Ok(bytes)
+    }
+
+    /// A row's values for some of the mapped columns.
+    pub(crate) fn values(
+        &self,
+        columns: impl IntoIterator<Item = usize>,
+        row: &[Datum<'_>],
+    ) -> Result<Vec<Value>, RowFault> {
+        let mapped = columns.into_iter().filter_map(|at| self.mapping.columns.get(at));
+        mapped.map(|column| self.mapping.value(column, row)).collect()
+    }
+
+    /// A row's values for comparisons with some of the key's columns.
+    pub(crate) fn key_values(&self, columns: &[usize], row: &[Datum<'_>]) -> Result<Vec<Value>, RowFault> {
+        let mapped = columns.iter().filter_map(|&at| self.mapping.columns.get(at));
+        mapped
+            .map(|column| {
+                let fault = |what| RowFault { column: column.name.clone(), what };
+                let datum = row.get(column.writer).ok_or_else(|| fault("is not in the row"))?;
+                column.bind.key_value(datum).map_err(fault)
+            })
+            .collect()
+    }
+
+    /// Opens the transaction and moves the progress as its first statement.
+    pub(crate) async fn begin(&mut self, to: (i64, i64)) -> Result<(), WriteError> {
+        let sql = format!("START TRANSACTION; {}", self.lane.advance_sql(self.lane.next_offset(), to));
+        match self.session.run(sql).await {
+            Ok(1) => Ok(()),
+            Ok(_) => {
+                let taken = self.lane.taken();
+                self.session.run("ROLLBACK").await?;
+                Err(WriteError::Taken(taken))
+            }
+            Err(failure) => Err(self.give_up(failure).await),
+        }
+    }
+
+    /// Commits; any error leaves the outcome unknown.
+    pub(crate) async fn commit(&mut self, at: (i64, i64)) -> Result<(), WriteError> {
+        self.session.run("COMMIT").await.map_err(|failure| WriteError::Lost(failure.error))?;
+        self.lane.committed(at);
+        Ok(())
+    }
+
+    /// Rolls back after a failure that ends the batch.
+    pub(crate) async fn give_up(&mut self, failure: Failure) -> WriteError {
+        if failure.fault != Fault::Lost
+            && let Err(lost) = self.session.run("ROLLBACK").await
+        {
+            return lost.into();
+        }
+        failure.into()
+    }
+}
+
+/// What to do for a batch; the numbers are indices of changes.
+struct Work {
+    /// Rows to delete, by their row before.
+    deletes: Vec<usize>,
+    /// How many of them, from the front, are gone for good; the others are inserted again.
+    gone: usize,
+    updates: Vec<NetUpdate>,
+    /// Rows to insert, by their row after.
+    inserts: Vec<usize>,
+    /// How many of them, from the front, are new.
+    new: usize,
+    absent: Vec<usize>,
+}
+
+fn expect(count: u64, expected: usize, what: &str) -> Result<(), Detour> {
+    if count == expected as u64 {
+        return Ok(());
+    }
+    Err(Detour::Serial(format!("{count} rows {what} where {expected} were expected")))
+}
