@@ -80,6 +80,7 @@ codes! {
     KafkaDenied = "OT4009", Stop, "Kafka refuses the client an operation", "Give the principal of `kafka.client` the right named in the message.";
     TransactionFailed = "OT4010", Retry, "A Kafka transaction failed and is published again", "Nothing: Otter starts again from the last committed checkpoint. If it repeats, look at the brokers' logs.";
     CheckpointInvalid = "OT4011", Stop, "The checkpoint topic holds a record that is not a checkpoint", "Find out who else writes to the topic, or run the version that wrote the record.";
+    ExactUnsupported = "OT4012", PauseTable, "An event carries values that this version cannot write", "Correct the row at the source and skip past the offset named, or run a version that honours `exact`.";
     // apply and target
     TargetUnreachable = "OT5001", Retry, "The target server cannot be reached", "Check address, network, user and password of the target document.";
     TargetGrant = "OT5002", PauseTable, "The user lacks a privilege on the target", "Grant what the message names.";
@@ -89,6 +90,8 @@ codes! {
     TargetRefused = "OT5006", PauseTable, "The target refused a row", "The message holds the server's error; correct the table or the mapping, then resume.";
     LaneTaken = "OT5007", Retry, "Another worker owns the lane", "Nothing: the other worker goes on with it.";
     TargetBusy = "OT5008", Retry, "The target rolled the transaction back", "Nothing: Otter tries again. If it repeats, look for long transactions at the target.";
+    LaneFailed = "OT5009", Retry, "A lane ended by itself", "Nothing: the pipeline starts its lanes again. Report it with the worker's log.";
+    GenerationRaised = "OT5010", PauseTable, "Capture was reset backwards and events come a second time", "This version cannot replay: seed the target again and delete the lane's progress row.";
 }
 
 #[cfg(test)]

@@ -1,5 +1,18 @@
 //! Avro events to datums.
+//!
+//! [`EventDecoder`] is compiled once per writer schema. Per record it goes once over the bytes and hands out datums that
+//! borrow from them: nothing is allocated beyond the growth of the caller's two vectors.
+//!
+//! The bytes may come from anybody: they never make the decoder panic, read beyond their end or stay busy longer than
+//! they are long. What does not follow the schema to the last byte is [`Code::RecordInvalid`]; an `exact` that is not
+//! null, which this version cannot honour, is [`Code::ExactUnsupported`].
 
+mod compile;
+mod input;
+mod plan;
+
+use self::input::Input;
+use self::plan::{Plan, Refusal};
 use crate::encode::Op;
 use crate::{Code, Error, Result};
 
@@ -94,12 +107,18 @@ pub struct EventHead<'a> {
 #[derive(Debug)]
 pub struct EventDecoder {
     columns: Vec<WriterColumn>,
+    plan: Plan,
 }
 
 impl EventDecoder {
-    /// Compiles the plan from the writer's schema.
-    pub fn compile(_value_schema_json: &str) -> Result<Self> {
-        Err(Error::new(Code::NotSupportedYet, "decode"))
+    /// Compiles the plan from the writer's schema, the one that the record's id names.
+    ///
+    /// # Errors
+    /// [`Code::RecordInvalid`] when it is not the schema of an Otter event, or has a column of a type that this version
+    /// does not read.
+    pub fn compile(value_schema_json: &str) -> Result<Self> {
+        let (plan, columns) = compile::compile(value_schema_json)?;
+        Ok(Self { columns, plan })
     }
 
     /// The columns of the row, in the order of the datums.
@@ -107,13 +126,37 @@ impl EventDecoder {
         &self.columns
     }
 
-    /// Decodes a record's Avro datum (without framing): replaces the contents of `before` and `after`.
+    /// Decodes a record's Avro datum (without framing). Replaces the contents of `before` and `after`: a datum per
+    /// column when the event has that row, else nothing.
+    ///
+    /// # Errors
+    /// [`Code::RecordInvalid`], [`Code::ExactUnsupported`]; what the two vectors then hold is not defined.
     pub fn decode<'a>(
         &self,
-        _avro: &'a [u8],
-        _before: &mut Vec<Datum<'a>>,
-        _after: &mut Vec<Datum<'a>>,
+        avro: &'a [u8],
+        before: &mut Vec<Datum<'a>>,
+        after: &mut Vec<Datum<'a>>,
     ) -> Result<EventHead<'a>> {
-        Err(Error::new(Code::NotSupportedYet, "decode"))
+        before.clear();
+        after.clear();
+        let mut input = Input::new(avro);
+        match self.plan.read(&mut input, before, after) {
+            Ok(head) if input.left() == 0 => Ok(head),
+            Ok(_) => Err(refused(Refusal::Invalid("bytes are left over"), avro.len(), input.left())),
+            Err(refusal) => Err(refused(refusal, avro.len(), input.left())),
+        }
+    }
+}
+
+#[cold]
+fn refused(refusal: Refusal, length: usize, left: usize) -> Error {
+    let at = format!("at byte {} of {length}", length - left);
+    match refusal {
+        Refusal::Invalid(what) => {
+            Error::new(Code::RecordInvalid, format!("the event does not follow its schema: {what}, {at}"))
+        }
+        Refusal::Exact => {
+            Error::new(Code::ExactUnsupported, format!("`exact` holds values that the typed fields cannot carry, {at}"))
+        }
     }
 }
