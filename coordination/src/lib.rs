@@ -9,6 +9,7 @@
 //! ZooKeeper is never what makes a write safe: Kafka's transactional ids and the target's progress rows are. So an
 //! outage stops nobody who already works.
 
+mod documents;
 mod lease;
 mod options;
 mod position;
@@ -21,9 +22,10 @@ use std::sync::Arc;
 use schemas::{Code, Error, Result};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use crate::documents::{Documents, Expected, Snapshot, Versioned};
 pub use crate::lease::{Lease, LeaseState};
 pub use crate::options::Options;
-pub use crate::registry::SchemaStore;
+pub use crate::registry::{SchemaStore, SubjectVersion};
 pub use crate::workers::WorkerInfo;
 
 use crate::session::Sessions;
@@ -41,6 +43,7 @@ pub struct Coordination {
 struct Inner {
     sessions: Sessions,
     schemas: registry::Cache,
+    watches: documents::Watches,
     /// Ends the background tasks with the last handle.
     _end: DropGuard,
 }
@@ -56,7 +59,9 @@ impl Coordination {
     pub async fn connect(options: &Options, shutdown: CancellationToken) -> Result<Self> {
         let sessions = Sessions::open(options.clone(), shutdown).await?;
         let end = sessions.closed().clone().drop_guard();
-        Ok(Self { inner: Arc::new(Inner { sessions, schemas: registry::Cache::default(), _end: end }) })
+        let inner =
+            Inner { sessions, schemas: registry::Cache::default(), watches: documents::Watches::default(), _end: end };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Whether ZooKeeper answers at the moment, as far as is known.
