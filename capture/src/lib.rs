@@ -1,1 +1,3 @@
 //! Binlog events of one source to Kafka, exactly once.
+
+pub mod binlog;

@@ -1,0 +1,384 @@
+//! Binlog events, taken apart without copying.
+//!
+//! Only the parts that decide something are read: transaction boundaries, table maps and rows events, statements.
+//! An event type that is not known here is passed over only when its writer marked it ignorable; everything else
+//! becomes [`Event::Unsupported`], which the caller must stop at, never skip.
+
+use bytes::Bytes;
+use schemas::gtid::Gtid;
+use schemas::{Code, Error, Result};
+
+use super::cursor::Cursor;
+
+/// Length of the header before every event's body.
+pub const HEADER_LENGTH: usize = 19;
+
+/// The header flag of an event that the server made up for this connection (it is in no file).
+const FLAG_ARTIFICIAL: u16 = 0x20;
+/// The header flag of an event that readers who don't know it may pass over.
+const FLAG_IGNORABLE: u16 = 0x80;
+
+/// Event types, by MariaDB's and MySQL's numbers.
+pub(super) mod kind {
+    pub(in super::super) const QUERY: u8 = 2;
+    pub(in super::super) const STOP: u8 = 3;
+    pub(in super::super) const ROTATE: u8 = 4;
+    pub(in super::super) const INTVAR: u8 = 5;
+    pub(in super::super) const RAND: u8 = 13;
+    pub(in super::super) const USER_VAR: u8 = 14;
+    pub(in super::super) const FORMAT_DESCRIPTION: u8 = 15;
+    pub(in super::super) const XID: u8 = 16;
+    pub(in super::super) const TABLE_MAP: u8 = 19;
+    pub(in super::super) const WRITE_ROWS_V1: u8 = 23;
+    pub(in super::super) const UPDATE_ROWS_V1: u8 = 24;
+    pub(in super::super) const DELETE_ROWS_V1: u8 = 25;
+    pub(in super::super) const HEARTBEAT: u8 = 27;
+    pub(in super::super) const IGNORABLE: u8 = 28;
+    pub(in super::super) const ROWS_QUERY: u8 = 29;
+    pub(in super::super) const WRITE_ROWS: u8 = 30;
+    pub(in super::super) const UPDATE_ROWS: u8 = 31;
+    pub(in super::super) const DELETE_ROWS: u8 = 32;
+    pub(in super::super) const XA_PREPARE: u8 = 38;
+    pub(in super::super) const ANNOTATE_ROWS: u8 = 160;
+    pub(in super::super) const BINLOG_CHECKPOINT: u8 = 161;
+    pub(in super::super) const GTID: u8 = 162;
+    pub(in super::super) const GTID_LIST: u8 = 163;
+    pub(in super::super) const START_ENCRYPTION: u8 = 164;
+}
+
+/// An event as the server sent it, its checksum verified and taken off.
+#[derive(Debug, Clone)]
+pub struct RawEvent {
+    /// The type byte.
+    pub event_type: u8,
+    /// Seconds since 1970.
+    pub timestamp: u32,
+    /// The server that logged the change first.
+    pub server_id: u32,
+    /// Position after the event in its file, beyond 4 GiB too; unchanged by artificial events.
+    pub log_pos: u64,
+    /// Header flags.
+    pub flags: u16,
+    /// What follows the 19-byte header, without the checksum.
+    pub body: Bytes,
+}
+
+impl RawEvent {
+    /// Whether the server made the event up for this connection, so that it is in no binlog file.
+    pub fn is_artificial(&self) -> bool {
+        self.flags & FLAG_ARTIFICIAL != 0
+    }
+
+    /// Takes the event apart.
+    ///
+    /// # Errors
+    /// `BinlogCorrupt` (OT3005) where the bytes don't hold what the type promises.
+    pub fn parse(&self) -> Result<Event<'_>> {
+        parse(self).ok_or_else(|| {
+            Error::new(
+                Code::BinlogCorrupt,
+                format!(
+                    "the event of type {} ending at {} (server {}) is shorter than its fields",
+                    self.event_type, self.log_pos, self.server_id
+                ),
+            )
+        })
+    }
+}
+
+/// What a rows event did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowsKind {
+    /// Inserted rows: one image each.
+    Write,
+    /// Updated rows: a before and an after image each.
+    Update,
+    /// Deleted rows: one image each.
+    Delete,
+}
+
+/// A GTID event: the beginning of an event group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GtidEvent {
+    /// The group's GTID.
+    pub gtid: Gtid,
+    /// Exactly one statement event follows, and no XID or COMMIT after it (DDL).
+    pub standalone: bool,
+    /// The group is DDL.
+    pub ddl: bool,
+    /// The group only touches transactional tables.
+    pub transactional: bool,
+    /// The group is the prepare of an XA transaction.
+    pub xa_prepared: bool,
+    /// The group completes (commits or rolls back) a prepared XA transaction.
+    pub xa_completed: bool,
+    /// The group is one phase of a two-phase ALTER (`binlog_alter_two_phase`).
+    pub alter_phase: Option<AlterPhase>,
+}
+
+/// The phases of a two-phase ALTER.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlterPhase {
+    /// It has begun; nothing has changed yet.
+    Start,
+    /// It has taken effect.
+    Commit,
+    /// It was given up.
+    Rollback,
+}
+
+/// A rows event.
+#[derive(Debug, Clone, Copy)]
+pub struct RowsEvent<'a> {
+    /// What it did.
+    pub kind: RowsKind,
+    /// The table, by the id of the last TABLE_MAP.
+    pub table_id: u64,
+    /// The last rows event of its statement: table ids lose their meaning behind it.
+    pub statement_end: bool,
+    /// Number of columns of the table.
+    pub columns: u64,
+    /// Bitmap of the columns in the (before) image, lowest bit first.
+    pub present: &'a [u8],
+    /// Bitmap of the columns in the after image of an update; `present` again for the other kinds.
+    pub present_after: &'a [u8],
+    /// The row images, one after another.
+    pub rows: &'a [u8],
+}
+
+impl RowsEvent<'_> {
+    /// Whether every column is in every image.
+    pub fn is_full(&self) -> bool {
+        all_set(self.present, self.columns) && all_set(self.present_after, self.columns)
+    }
+}
+
+fn all_set(bitmap: &[u8], count: u64) -> bool {
+    let mut left = count;
+    for byte in bitmap {
+        let bits = u32::try_from(left.min(8)).unwrap_or(8);
+        if byte.trailing_ones() < bits {
+            return false;
+        }
+        left -= u64::from(bits);
+    }
+    left == 0
+}
+
+/// A QUERY event: a statement, or the COMMIT or ROLLBACK that ends a group.
+#[derive(Debug, Clone, Copy)]
+pub struct QueryEvent<'a> {
+    /// The session's default schema; empty for none.
+    pub schema: &'a [u8],
+    /// The text, in the session's character set.
+    pub sql: &'a [u8],
+    /// The error the statement ended with; 0 for none.
+    pub error_code: u16,
+    /// The session's connection id.
+    pub thread: u32,
+    /// The session's sql_mode bits, 0 where the event does not say.
+    pub sql_mode: u64,
+}
+
+/// An event's parts, borrowed from its [`RawEvent`].
+#[derive(Debug, Clone)]
+pub enum Event<'a> {
+    /// An event group begins.
+    Gtid(GtidEvent),
+    /// The last GTID of each domain and server before a file, or (artificial) before the dump's start.
+    GtidList,
+    /// The structure of a table, for the rows events behind it.
+    TableMap {
+        /// The id that rows events name.
+        table_id: u64,
+        /// The whole body, for [`super::table_map`].
+        body: &'a [u8],
+    },
+    /// Changed rows.
+    Rows(RowsEvent<'a>),
+    /// A statement.
+    Query(QueryEvent<'a>),
+    /// The commit of a group.
+    Xid(u64),
+    /// The prepare of an XA transaction, ending its group.
+    XaPrepare {
+        /// `XA COMMIT … ONE PHASE`: a commit, in truth.
+        one_phase: bool,
+    },
+    /// The following events are of another file.
+    Rotate {
+        /// The file.
+        file: &'a str,
+        /// The position in it.
+        position: u64,
+    },
+    /// The head of a file.
+    FormatDescription {
+        /// The version of the server that wrote the file.
+        server_version: &'a str,
+    },
+    /// The server has nothing to send.
+    Heartbeat,
+    /// Nothing that matters.
+    Ignorable,
+    /// An event that changes something and is not read in this version.
+    Unsupported {
+        /// Its type in words.
+        type_name: &'static str,
+    },
+}
+
+fn parse(raw: &RawEvent) -> Option<Event<'_>> {
+    let body: &[u8] = &raw.body;
+    Some(match raw.event_type {
+        kind::GTID => Event::Gtid(gtid(raw)?),
+        kind::TABLE_MAP => Event::TableMap { table_id: Cursor::new(body).u48()?, body },
+        kind::WRITE_ROWS_V1 => Event::Rows(rows(body, RowsKind::Write, false)?),
+        kind::UPDATE_ROWS_V1 => Event::Rows(rows(body, RowsKind::Update, false)?),
+        kind::DELETE_ROWS_V1 => Event::Rows(rows(body, RowsKind::Delete, false)?),
+        kind::WRITE_ROWS => Event::Rows(rows(body, RowsKind::Write, true)?),
+        kind::UPDATE_ROWS => Event::Rows(rows(body, RowsKind::Update, true)?),
+        kind::DELETE_ROWS => Event::Rows(rows(body, RowsKind::Delete, true)?),
+        kind::XID => Event::Xid(Cursor::new(body).u64()?),
+        kind::QUERY => Event::Query(query(body)?),
+        kind::XA_PREPARE => Event::XaPrepare { one_phase: *body.first()? != 0 },
+        kind::ROTATE => {
+            let mut fields = Cursor::new(body);
+            let position = fields.u64()?;
+            Event::Rotate { file: std::str::from_utf8(fields.rest()).ok()?, position }
+        }
+        kind::FORMAT_DESCRIPTION => {
+            let version = body.get(2..52)?;
+            let end = version.iter().position(|b| *b == 0).unwrap_or(version.len());
+            Event::FormatDescription { server_version: std::str::from_utf8(&version[..end]).ok()? }
+        }
+        kind::HEARTBEAT => Event::Heartbeat,
+        kind::GTID_LIST => Event::GtidList,
+        // INTVAR, RAND and USER_VAR only prepare a statement, and that statement is looked at. The dump decrypts
+        // what START_ENCRYPTION announces.
+        kind::STOP
+        | kind::INTVAR
+        | kind::RAND
+        | kind::USER_VAR
+        | kind::IGNORABLE
+        | kind::ROWS_QUERY
+        | kind::ANNOTATE_ROWS
+        | kind::BINLOG_CHECKPOINT
+        | kind::START_ENCRYPTION => Event::Ignorable,
+        _ if raw.flags & FLAG_IGNORABLE != 0 => Event::Ignorable,
+        other => Event::Unsupported { type_name: type_name(other) },
+    })
+}
+
+fn type_name(event_type: u8) -> &'static str {
+    match event_type {
+        17 => "BEGIN_LOAD_QUERY (LOAD DATA logged as a statement)",
+        18 => "EXECUTE_LOAD_QUERY (LOAD DATA logged as a statement)",
+        20..=22 => "rows of a format before 5.1",
+        26 => "INCIDENT (the server lost events)",
+        33 | 42 => "GTID of MySQL",
+        34 => "ANONYMOUS_GTID of MySQL",
+        35 => "PREVIOUS_GTIDS of MySQL",
+        36 => "TRANSACTION_CONTEXT of MySQL",
+        37 => "VIEW_CHANGE of MySQL",
+        39 => "PARTIAL_UPDATE_ROWS of MySQL",
+        40 => "TRANSACTION_PAYLOAD of MySQL",
+        165 => "QUERY_COMPRESSED (log_bin_compress=ON)",
+        166..=171 => "compressed rows (log_bin_compress=ON)",
+        _ => "unknown",
+    }
+}
+
+fn gtid(raw: &RawEvent) -> Option<GtidEvent> {
+    const STANDALONE: u8 = 1;
+    const GROUP_COMMIT_ID: u8 = 2;
+    const TRANSACTIONAL: u8 = 4;
+    const DDL: u8 = 32;
+    const PREPARED_XA: u8 = 64;
+    const COMPLETED_XA: u8 = 128;
+
+    let mut fields = Cursor::new(&raw.body);
+    let sequence = fields.u64()?;
+    let domain = fields.u32()?;
+    let flags = fields.u8()?;
+    // Older servers pad what they don't write with zeros up to the post-header's 19 bytes, or leave it out.
+    if flags & GROUP_COMMIT_ID != 0 {
+        fields.u64()?;
+    } else if !fields.is_empty() {
+        fields.take(6)?;
+    }
+    if flags & (PREPARED_XA | COMPLETED_XA) != 0 {
+        fields.u32()?;
+        let length = usize::from(fields.u8()?) + usize::from(fields.u8()?);
+        fields.take(length)?;
+    }
+    let alter_phase = match fields.u8().unwrap_or(0) {
+        extra if extra & 2 != 0 => Some(AlterPhase::Start),
+        extra if extra & 4 != 0 => Some(AlterPhase::Commit),
+        extra if extra & 8 != 0 => Some(AlterPhase::Rollback),
+        _ => None,
+    };
+    Some(GtidEvent {
+        gtid: Gtid { domain, server: raw.server_id, sequence },
+        standalone: flags & STANDALONE != 0,
+        ddl: flags & DDL != 0,
+        transactional: flags & TRANSACTIONAL != 0,
+        xa_prepared: flags & PREPARED_XA != 0,
+        xa_completed: flags & COMPLETED_XA != 0,
+        alter_phase,
+    })
+}
+
+fn rows(body: &[u8], kind: RowsKind, extra: bool) -> Option<RowsEvent<'_>> {
+    const STATEMENT_END: u16 = 1;
+
+    let mut fields = Cursor::new(body);
+    let table_id = fields.u48()?;
+    let flags = fields.u16()?;
+    if extra {
+        // The length counts its own two bytes.
+        let length = usize::from(fields.u16()?).checked_sub(2)?;
+        fields.take(length)?;
+    }
+    let columns = fields.lenenc()?;
+    let bitmap = usize::try_from(columns.div_ceil(8)).ok()?;
+    let present = fields.take(bitmap)?;
+    let present_after = if kind == RowsKind::Update { fields.take(bitmap)? } else { present };
+    Some(RowsEvent {
+        kind,
+        table_id,
+        statement_end: flags & STATEMENT_END != 0,
+        columns,
+        present,
+        present_after,
+        rows: fields.rest(),
+    })
+}
+
+fn query(body: &[u8]) -> Option<QueryEvent<'_>> {
+    let mut fields = Cursor::new(body);
+    let thread = fields.u32()?;
+    fields.u32()?; // seconds it ran
+    let schema_length = usize::from(fields.u8()?);
+    let error_code = fields.u16()?;
+    let variables_length = usize::from(fields.u16()?);
+    let variables = fields.take(variables_length)?;
+    let schema = fields.take(schema_length)?;
+    fields.u8()?; // the zero behind the schema
+    Some(QueryEvent { schema, sql: fields.rest(), error_code, thread, sql_mode: sql_mode(variables).unwrap_or(0) })
+}
+
+/// The sql_mode among a QUERY event's status variables; servers write it second at the latest.
+fn sql_mode(variables: &[u8]) -> Option<u64> {
+    const FLAGS2: u8 = 0;
+    const SQL_MODE: u8 = 1;
+
+    let mut fields = Cursor::new(variables);
+    loop {
+        match fields.u8()? {
+            FLAGS2 => fields.u32()?,
+            SQL_MODE => return fields.u64(),
+            _ => return None,
+        };
+    }
+}

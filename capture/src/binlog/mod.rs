@@ -1,0 +1,19 @@
+//! The binlog of one source: connecting to the server, the dump, and the parts of its events.
+//!
+//! * [`server`]: the connection, the checks of settings and grants, the facts of the server, the start position.
+//! * [`reader`]: the dump itself, checked event by event, into a [`channel`] bounded in bytes.
+//! * [`event`]: a raw event taken apart without copying.
+//! * [`table_map`]: a table's structure out of TABLE_MAP and its full metadata.
+//! * [`statement`]: what the text of a QUERY event does.
+//!
+//! Bytes from the server are never trusted: everything here answers damaged input with an error and never panics.
+
+pub mod channel;
+mod cursor;
+pub mod event;
+mod position;
+pub mod reader;
+pub mod server;
+mod settings;
+pub mod statement;
+pub mod table_map;

@@ -1,0 +1,330 @@
+//! The dump: the source's binlog, event by event, into a [`super::channel`].
+//!
+//! Every event's CRC32 is verified here, because nothing below does it. The position is tracked in 64 bits: headers
+//! carry 32, which wrap in files beyond 4 GiB, and newer servers leave them zero inside transactions. The server sends
+//! heartbeats when it is quiet, so silence for three of their periods means a dead connection.
+//!
+//! Failure: the function ends with an error whose code says whether to connect again (`SourceDisconnected`) or to stop
+//! (`BinlogPurged`, `BinlogCorrupt`, `SourceGrant`). What was handed over before stays valid.
+
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures_util::{FutureExt, Stream};
+use mysql_async::prelude::Queryable;
+use mysql_async::{BinlogStream, BinlogStreamRequest};
+use mysql_common::binlog::consts::BinlogChecksumAlg;
+use mysql_common::binlog::events::Event as WireEvent;
+use mysql_common::proto::codec::error::PacketCodecError;
+use schemas::gtid::GtidPosition;
+use schemas::{Code, Error, Result};
+use tokio_util::sync::CancellationToken;
+
+pub use super::channel::{Chunk, Received, Receiver, Sender, channel};
+pub use super::event::RawEvent;
+pub use super::server::{SourceServer, connect, resolve_start};
+use super::event::{HEADER_LENGTH, kind};
+use super::position::{Header, Position};
+
+/// A chunk is handed over at this size even when the stream has more ready.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// Allocation unit of event bodies; larger bodies get an allocation of their own.
+const ARENA_BYTES: usize = 64 * 1024;
+/// Before its first event a server may have to search a large file for the GTID, without heartbeats.
+const FIRST_EVENT: Duration = Duration::from_secs(120);
+
+/// How the dump runs.
+#[derive(Debug, Clone)]
+pub struct ReadOptions {
+    /// The server_id this reader shows to the source; must differ from every server of the replication topology.
+    pub server_id: u32,
+    /// How often a quiet server says so. Three of these without a byte end the dump.
+    pub heartbeat: Duration,
+}
+
+impl Default for ReadOptions {
+    /// A random server_id in the upper half of the range, where people don't number servers, and 5 s.
+    fn default() -> Self {
+        Self { server_id: rand::random::<u32>() | 0x8000_0000, heartbeat: Duration::from_secs(5) }
+    }
+}
+
+/// Reads the binlog behind `start` into `sender` until `shutdown`, the end of the receiver, or an error.
+///
+/// # Errors
+/// `SourceDisconnected` and `SourceUnreachable` (connect again), `BinlogPurged`, `BinlogCorrupt`, `SourceGrant`.
+pub async fn read(
+    server: &SourceServer,
+    start: &GtidPosition,
+    options: &ReadOptions,
+    sender: Sender,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let stream = tokio::select! {
+        biased;
+        () = shutdown.cancelled() => return Ok(()),
+        stream = begin(server, start, options) => stream?,
+    };
+    let mut dump = Dump {
+        stream,
+        sender,
+        chunk: Chunk::default(),
+        arena: BytesMut::new(),
+        position: Position::default(),
+        silence: options.heartbeat * 3,
+        greeted: false,
+    };
+    // mysql_async unwraps on events shorter than their header says; such a panic is damaged input.
+    let outcome = AssertUnwindSafe(dump.run(&shutdown)).catch_unwind().await;
+    let error = match outcome {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(Stop::Failed(error))) => error,
+        Ok(Err(Stop::Mysql(error))) => describe(server, start, &dump.position, error).await,
+        Err(_) => dump.position.corrupt("an event does not have the length its header says"),
+    };
+    Err(error)
+}
+
+async fn begin(server: &SourceServer, start: &GtidPosition, options: &ReadOptions) -> Result<BinlogStream> {
+    let mut conn = server.dump_connection().await?;
+    let heartbeat = u64::try_from(options.heartbeat.as_nanos()).unwrap_or(u64::MAX);
+    // mysql_async itself asks for checksums ("ALL": as they are in the file) when it registers.
+    let session = format!(
+        "SET @mariadb_slave_capability=4, @slave_connect_state='{start}', @slave_gtid_strict_mode=1, \
+         @slave_gtid_ignore_duplicates=0, @master_heartbeat_period={heartbeat}"
+    );
+    conn.query_drop(session).await.map_err(|e| server.failed("prepare the binlog dump", e))?;
+    conn.get_binlog_stream(BinlogStreamRequest::new(options.server_id).with_pos(4))
+        .await
+        .map_err(|e| server.failed("start the binlog dump", e))
+}
+
+/// Why the loop ended before its time.
+enum Stop {
+    Failed(Error),
+    Mysql(mysql_async::Error),
+}
+
+struct Dump {
+    stream: BinlogStream,
+    sender: Sender,
+    chunk: Chunk,
+    arena: BytesMut,
+    position: Position,
+    silence: Duration,
+    greeted: bool,
+}
+
+impl Dump {
+    async fn run(&mut self, shutdown: &CancellationToken) -> Result<(), Stop> {
+        loop {
+            let ready = self.poll_ready().await;
+            let next = match ready {
+                Some(next) => next,
+                // Nothing more is ready: what has come goes on at once, then wait.
+                None => {
+                    if !self.hand_over(shutdown).await {
+                        return Ok(());
+                    }
+                    match self.wait(shutdown).await? {
+                        Some(next) => next,
+                        None => return Ok(()),
+                    }
+                }
+            };
+            let event = match next {
+                Some(event) => event.map_err(Stop::Mysql)?,
+                None => return Err(Stop::Failed(self.position.disconnected("the server ended the stream"))),
+            };
+            self.accept(&event).map_err(Stop::Failed)?;
+            if self.chunk.bytes() >= CHUNK_BYTES && !self.hand_over(shutdown).await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next event if it has arrived; the task's waker is not lost, as `wait` polls again.
+    async fn poll_ready(&mut self) -> Option<Option<mysql_async::Result<WireEvent>>> {
+        poll_fn(|context| match Pin::new(&mut self.stream).poll_next(context) {
+            Poll::Ready(next) => Poll::Ready(Some(next)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
+    /// Waits for the next event; `None` on shutdown.
+    async fn wait(
+        &mut self,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Option<mysql_async::Result<WireEvent>>>, Stop> {
+        let silence = if self.greeted { self.silence } else { self.silence.max(FIRST_EVENT) };
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => Ok(None),
+            next = poll_fn(|context| Pin::new(&mut self.stream).poll_next(context)) => Ok(Some(next)),
+            () = tokio::time::sleep(silence) => {
+                let message = format!("neither event nor heartbeat for {silence:?}");
+                Err(Stop::Failed(self.position.disconnected(&message)))
+            }
+        }
+    }
+
+    /// Sends the chunk on; false when the receiver is gone or the shutdown has come.
+    async fn hand_over(&mut self, shutdown: &CancellationToken) -> bool {
+        let chunk = std::mem::take(&mut self.chunk);
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => false,
+            sent = self.sender.send(chunk) => sent.is_ok(),
+        }
+    }
+
+    fn accept(&mut self, event: &WireEvent) -> Result<()> {
+        let header = event.header();
+        let mut data = event.data();
+        if header.event_type_raw() == kind::ROTATE && self.position.file.is_empty() {
+            data = without_stray_checksum(event, data);
+        } else if !checksum_fits(event) {
+            return Err(self.position.corrupt("the checksum of an event is wrong"));
+        }
+        let body = self.copy(data);
+        let raw = RawEvent {
+            event_type: header.event_type_raw(),
+            timestamp: header.timestamp(),
+            server_id: header.server_id(),
+            log_pos: self.position.advance(Header {
+                event_type: header.event_type_raw(),
+                flags: header.flags_raw(),
+                log_pos: header.log_pos(),
+                size: header.event_size(),
+            }),
+            flags: header.flags_raw(),
+            body,
+        };
+        self.greeted |= !raw.is_artificial() && raw.event_type != kind::FORMAT_DESCRIPTION;
+        if raw.event_type == kind::ROTATE {
+            self.position.rotate(&raw)?;
+        }
+        self.chunk.push(raw);
+        Ok(())
+    }
+
+    /// A body of its own, out of a shared allocation where it is small.
+    fn copy(&mut self, data: &[u8]) -> bytes::Bytes {
+        if data.len() > ARENA_BYTES / 4 {
+            return bytes::Bytes::copy_from_slice(data);
+        }
+        if self.arena.capacity() < data.len() {
+            self.arena = BytesMut::with_capacity(ARENA_BYTES);
+        }
+        self.arena.extend_from_slice(data);
+        self.arena.split().freeze()
+    }
+}
+
+fn checksum_fits(event: &WireEvent) -> bool {
+    let algorithm = event.footer().get_checksum_alg();
+    match algorithm {
+        Ok(Some(BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32)) => {}
+        Ok(_) => return true,
+        Err(_) => return false,
+    }
+    let Some(written) = event.checksum().map(u32::from_le_bytes) else { return true };
+    if event.header().event_type_raw() == kind::FORMAT_DESCRIPTION {
+        return event.calc_checksum(BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32) == written;
+    }
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&header_bytes(event));
+    hasher.update(event.data());
+    hasher.finalize() == written
+}
+
+/// The header as it was on the wire.
+fn header_bytes(event: &WireEvent) -> [u8; HEADER_LENGTH] {
+    let header = event.header();
+    let mut bytes = [0; HEADER_LENGTH];
+    bytes[0..4].copy_from_slice(&header.timestamp().to_le_bytes());
+    bytes[4] = header.event_type_raw();
+    bytes[5..9].copy_from_slice(&header.server_id().to_le_bytes());
+    bytes[9..13].copy_from_slice(&header.event_size().to_le_bytes());
+    bytes[13..17].copy_from_slice(&header.log_pos().to_le_bytes());
+    bytes[17..19].copy_from_slice(&header.flags_raw().to_le_bytes());
+    bytes
+}
+
+/// The error of a broken stream, by what the server or the connection said.
+async fn describe(
+    server: &SourceServer,
+    start: &GtidPosition,
+    position: &Position,
+    error: mysql_async::Error,
+) -> Error {
+    use mysql_async::Error as Mysql;
+    use std::io::ErrorKind;
+
+    let described = match &error {
+        Mysql::Server(e) => return refused(server, start, position, e).await,
+        Mysql::Driver(_) => position.corrupt(&format!("the stream is out of step ({error})")),
+        Mysql::Io(mysql_async::IoError::Io(e)) => {
+            // The library's parser and a closed connection both say UnexpectedEof.
+            let parser = match e.kind() {
+                ErrorKind::InvalidData | ErrorKind::Other => !e.get_ref().is_some_and(|e| e.is::<PacketCodecError>()),
+                ErrorKind::UnexpectedEof => e.to_string() != CONNECTION_CLOSED,
+                _ => false,
+            };
+            if parser {
+                position.corrupt(&format!("an event cannot be read ({e})"))
+            } else {
+                position.disconnected(&format!("the connection to {} broke ({e})", server.address))
+            }
+        }
+        _ => position.disconnected(&format!("the connection to {} broke ({error})", server.address)),
+    };
+    described.with_source(error)
+}
+
+/// What mysql_async says when the server closed the connection.
+const CONNECTION_CLOSED: &str = "connection closed";
+
+/// The error of a dump that the server refused or ended.
+async fn refused(
+    server: &SourceServer,
+    start: &GtidPosition,
+    position: &Position,
+    error: &mysql_async::ServerError,
+) -> Error {
+    const MASTER_FATAL: u16 = 1236;
+    const ACCESS_DENIED: [u16; 3] = [1044, 1045, 1227];
+
+    let text = error.message.as_str();
+    let purged = ["Could not find", "not in the master's binlog", "purged", "requested to start from"];
+    let damaged = ["CRC", "checksum", "truncated", "corrupt", "bogus data", "Start binlog_dump"];
+    let described = if ACCESS_DENIED.contains(&error.code) {
+        let user = &server.user;
+        let remedy = format!("GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO {user}");
+        Error::new(Code::SourceGrant, format!("the server refuses the binlog dump: {text}; run: {remedy}"))
+    } else if error.code == MASTER_FATAL && purged.iter().any(|p| text.contains(p)) {
+        let available = server.available().await;
+        let from = if start.is_empty() { "the beginning".to_owned() } else { format!("GTID {start}") };
+        Error::new(Code::BinlogPurged, format!("the server cannot send its binlog from {from} on: {text}; {available}"))
+    } else if error.code == MASTER_FATAL && damaged.iter().any(|d| text.contains(d)) {
+        position.corrupt(&format!("the server cannot read its binlog: {text}"))
+    } else {
+        position.disconnected(&format!("the server ended the dump: {} {text}", error.code))
+    };
+    described.with_source(error.clone())
+}
+
+/// The data of a ROTATE event without the checksum that the server appends before the first FORMAT_DESCRIPTION has said
+/// that there are checksums.
+fn without_stray_checksum<'a>(event: &WireEvent, data: &'a [u8]) -> &'a [u8] {
+    let Some((body, written)) = data.split_last_chunk::<4>() else { return data };
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&header_bytes(event));
+    hasher.update(body);
+    if hasher.finalize() == u32::from_le_bytes(*written) { body } else { data }
+}
