@@ -93,6 +93,11 @@ impl Session {
         &self.facts
     }
 
+    /// The connection's number at the server, as its process list shows it.
+    pub fn connection_id(&self) -> u32 {
+        self.conn.id()
+    }
+
     /// Keeps an idle session alive; call it more often than [`IDLE_LIMIT`].
     ///
     /// # Errors

@@ -7,10 +7,10 @@
 //!
 //! Failure: whatever does not fit is `OT5003` with all reasons and what to do, before any row is written.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use schemas::decode::{Datum, WriterColumn};
+use schemas::documents::Columns;
 use schemas::progress::quote;
 use schemas::table::TableName;
 
@@ -19,15 +19,6 @@ use super::connection::Session;
 use super::failure::Failure;
 use super::statements::Statements;
 use super::value::{Bind, Unfit, same};
-
-/// What a mapping says about columns, by the source's names.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ColumnRules {
-    /// Columns that are not written.
-    pub exclude: Vec<String>,
-    /// Source name to target name.
-    pub rename: BTreeMap<String, String>,
-}
 
 /// A column that is written.
 #[derive(Debug, Clone)]
@@ -69,7 +60,7 @@ impl TableMapping {
     pub async fn resolve(
         session: &mut Session,
         writer: &[WriterColumn],
-        rules: &ColumnRules,
+        rules: &Columns,
         target: &TableName,
     ) -> Result<Self, Failure> {
         let table = TargetTable::read(session, target).await?;
@@ -79,7 +70,7 @@ impl TableMapping {
     /// The plan for a table as read.
     pub(crate) fn compile(
         writer: &[WriterColumn],
-        rules: &ColumnRules,
+        rules: &Columns,
         table: &TargetTable,
     ) -> Result<Self, Vec<String>> {
         let mut reasons = table_reasons(table);
@@ -173,18 +164,17 @@ fn table_reasons(table: &TargetTable) -> Vec<String> {
 /// The mapped columns, and the position in the target of each.
 fn map_columns(
     writer: &[WriterColumn],
-    rules: &ColumnRules,
+    rules: &Columns,
     table: &TargetTable,
     reasons: &mut Vec<String>,
 ) -> (Vec<MappedColumn>, Vec<usize>) {
     let mut columns = Vec::new();
     let mut positions: Vec<usize> = Vec::new();
     for (at, source) in writer.iter().enumerate() {
-        if rules.exclude.iter().any(|name| name.eq_ignore_ascii_case(&source.name)) {
+        if !rules.takes(&source.name) {
             continue;
         }
-        let name =
-            rules.rename.iter().find(|(from, _)| from.eq_ignore_ascii_case(&source.name)).map_or(&source.name, |r| r.1);
+        let name = rules.target_name(&source.name);
         let Some(position) = table.columns.iter().position(|c| same_name(&c.name, name)) else {
             reasons.push(format!(
                 "{} has no column `{name}` for the source's `{}`; add the column, or exclude or rename it in the mapping's `columns`",

@@ -6,13 +6,14 @@
 
 use mysql_async::Value;
 use schemas::decode::Datum;
+use schemas::documents::{ExistingRow, MissingRow};
 use schemas::encode::Op;
 use schemas::{Code, Error};
 
 use super::failure::{Failure, Fault};
 use super::mapping::RowFault;
 use super::value::packet_bytes;
-use super::writer::{BatchOutcome, Policy, WriteError, Writer};
+use super::writer::{BatchOutcome, WriteError, Writer};
 
 /// Why an event stops the batch.
 pub(crate) enum Halt {
@@ -122,8 +123,8 @@ impl Writer<'_, '_> {
         let mapping = self.mapping;
         let key = self.key_values(&mapping.key, after)?;
         match self.policies.existing_row {
-            Policy::Error => return Err(Halt::Conflict(Code::RowExists, what)),
-            Policy::Overwrite => {
+            ExistingRow::Error => return Err(Halt::Conflict(Code::RowExists, what)),
+            ExistingRow::Overwrite => {
                 let mut values = self.values(0..mapping.columns.len(), after)?;
                 values.extend(key);
                 if self.session.execute(&mapping.sql.overwrite, values).await? == 0 {
@@ -131,7 +132,7 @@ impl Writer<'_, '_> {
                 }
                 outcome.updated += 1;
             }
-            Policy::Ignore => {
+            ExistingRow::Ignore => {
                 if self.session.find::<mysql_async::Row>(&mapping.sql.exists, key).await?.is_none() {
                     return Err(Halt::Conflict(Code::RowExists, what));
                 }
@@ -167,12 +168,12 @@ impl Writer<'_, '_> {
             return Ok(());
         }
         match self.policies.missing_row {
-            Policy::Error => return Err(missing()),
-            Policy::Overwrite => {
+            MissingRow::Error => return Err(missing()),
+            MissingRow::Overwrite => {
                 self.try_insert(after).await?;
                 outcome.inserted += 1;
             }
-            Policy::Ignore => {}
+            MissingRow::Ignore => {}
         }
         outcome.missing += 1;
         Ok(())
@@ -184,7 +185,7 @@ impl Writer<'_, '_> {
             outcome.deleted += 1;
             return Ok(());
         }
-        if self.policies.missing_row == Policy::Error {
+        if self.policies.missing_row == MissingRow::Error {
             return Err(missing());
         }
         outcome.missing += 1;

@@ -2,6 +2,7 @@
 
 use mysql_async::Value;
 use schemas::decode::Datum;
+use schemas::documents::{ExistingRow, MissingRow, RowSettings};
 use schemas::{Code, Error};
 
 use super::batch::{Batch, NetUpdate, Plan};
@@ -20,25 +21,19 @@ const PLACEHOLDERS: usize = 65_535;
 /// Keys of an IN list. From 1000 on MariaDB would turn the list into a join.
 const KEYS_PER_STATEMENT: usize = 900;
 
-/// What to do with a row that is not as the event expects it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Policy {
-    /// The lane pauses right before the event.
-    #[default]
-    Error,
-    /// The event wins.
-    Overwrite,
-    /// The event is skipped.
-    Ignore,
-}
-
 /// A mapping's policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Policies {
     /// A row to update or delete is not there.
-    pub missing_row: Policy,
+    pub missing_row: MissingRow,
     /// A row to insert is there already, by the table's key.
-    pub existing_row: Policy,
+    pub existing_row: ExistingRow,
+}
+
+impl From<&RowSettings> for Policies {
+    fn from(settings: &RowSettings) -> Self {
+        Self { missing_row: settings.missing_row, existing_row: settings.existing_row }
+    }
 }
 
 /// What a batch did.
