@@ -1,0 +1,10 @@
+//! Coordination on a real ZooKeeper, through a proxy that cuts the connection or loses answers.
+//!
+//! Every test works under a chroot of its own, so they run side by side on one server.
+
+mod documents;
+mod lease;
+mod proxy;
+mod registry;
+mod sessions;
+mod site;
