@@ -49,6 +49,9 @@ codes! {
     DocumentTooLarge = "OT1005", Stop, "The document is larger than 700 kB", "Split it into several documents.";
     NotFound = "OT1006", Stop, "There is no document of that name", "Look at `otter get` for the names there are.";
     VersionConflict = "OT1007", Stop, "The document was changed by somebody else in between", "Get the document again, make the change on the new version, and put it.";
+    FileUnreadable = "OT1008", Stop, "A file cannot be read", "Check the path and the permissions.";
+    StillReferenced = "OT1009", Stop, "Other documents refer to this one", "Delete or change the documents that the message names first.";
+    RoleFailed = "OT1010", Stop, "A role ended although nobody asked it to", "Start it again; report the message and the log, as this is an error of Otter's own.";
     // ZooKeeper
     ZooKeeperUnavailable = "OT2001", Retry, "ZooKeeper does not answer", "Check `zookeeper.servers` and that the ensemble has a quorum.";
     LeaseLost = "OT2002", Retry, "The lease was lost", "Nothing: another worker leads the source, this one waits for its turn.";
@@ -68,6 +71,7 @@ codes! {
     ImageIncomplete = "OT3011", Stop, "A row image lacks columns", "Set binlog_row_image=FULL at the source, in every session.";
     StatementLogged = "OT3012", Stop, "A change was logged as a statement, not as rows", "Set binlog_format=ROW at the source, in every session.";
     SourceDisconnected = "OT3013", Retry, "The binlog stream broke off", "Nothing: Otter connects again. If it repeats, look at the server's log and the network.";
+    CaptureFailed = "OT3014", Retry, "A part of capture ended unexpectedly", "Otter starts it again; report the lines of the log before it.";
     // Kafka
     KafkaUnavailable = "OT4001", Retry, "Kafka does not answer", "Check `kafka.brokers` and the brokers' health.";
     ProducerFenced = "OT4002", Retry, "Another producer with this transactional.id took over", "Nothing: another worker leads the source.";

@@ -1,0 +1,99 @@
+//! librdkafka's configuration for each kind of client: the operator's properties first, then what correctness needs.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use schemas::kafka::KafkaOptions;
+
+use crate::options::Options;
+
+fn base(kafka: &KafkaOptions) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (key, value) in kafka.properties() {
+        config.set(key, value);
+    }
+    config
+}
+
+/// The transactional producer. Throughput settings are defaults that `[kafka.client]` may change; the rest is fixed.
+pub(crate) fn producer_config(
+    kafka: &KafkaOptions,
+    options: &Options,
+    transactional_id: &str,
+    timeout: Duration,
+    max_message: u64,
+) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("compression.type", "lz4")
+        .set("batch.size", "1048576")
+        .set("batch.num.messages", "20000")
+        .set("queue.buffering.max.messages", "100000")
+        .set("socket.nagle.disable", "true");
+    for (key, value) in kafka.properties() {
+        config.set(key, value);
+    }
+    config
+        .set("transactional.id", transactional_id)
+        .set("transaction.timeout.ms", timeout.as_millis().to_string())
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        // Linger would be added to every commit; behind a busy queue librdkafka batches without it.
+        .set("linger.ms", "0")
+        .set("queue.buffering.max.kbytes", (options.producer_queue.get() >> 10).max(1).to_string())
+        .set("message.max.bytes", max_message.to_string());
+    config
+}
+
+/// A consumer that reads committed records of given partitions, without a group's offsets.
+pub(crate) fn consumer_config(kafka: &KafkaOptions, group: &str) -> ClientConfig {
+    let mut config = base(kafka);
+    config
+        .set("group.id", group)
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .set("fetch.wait.max.ms", "50");
+    config
+}
+
+/// A client for metadata and the creation of topics.
+pub(crate) fn admin_config(kafka: &KafkaOptions) -> ClientConfig {
+    base(kafka)
+}
+
+/// Sends librdkafka's lines to tracing; for clients that need nothing else of a context.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Logs;
+
+impl ClientContext for Logs {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_line(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition also comes this way; what matters is returned by the calls themselves.
+        tracing::debug!(%error, reason, "kafka client");
+    }
+}
+
+impl ConsumerContext for Logs {}
+
+/// One line of librdkafka's log.
+pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::warn!(facility, "librdkafka: {message}");
+        }
+        RDKafkaLogLevel::Warning => tracing::info!(facility, "librdkafka: {message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            tracing::debug!(facility, "librdkafka: {message}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Everything that touches librdkafka: client configuration, errors, the transactional producer, topics, checkpoints.
+
+pub(crate) mod checkpoints;
+mod config;
+mod error;
+pub(crate) mod producer;
+pub(crate) mod topics;
+
+pub(crate) use config::{Logs, admin_config, consumer_config, producer_config};
+pub(crate) use error::kafka_error;

@@ -1,0 +1,119 @@
+//! Makes the topics that capture needs and checks those that are there.
+//!
+//! A topic is made before the Kafka transaction that first writes to it, by a client of its own. Creation is tried
+//! first and an existing topic accepted afterwards, in this order: to ask for the metadata of a missing topic would have
+//! brokers with `auto.create.topics.enable` make it with their own settings.
+
+use std::time::Duration;
+
+use backon::{ConstantBuilder, Retryable};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::error::RDKafkaErrorCode;
+use schemas::kafka::KafkaOptions;
+use schemas::{Code, Error, Result};
+
+use super::{Logs, admin_config, kafka_error};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often the metadata is asked for a topic that was just made.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How a topic is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Number of partitions, frozen once the topic is there.
+    pub(crate) partitions: i32,
+    /// Replicas of each; -1 is the brokers' default.
+    pub(crate) replication: i32,
+    /// Settings of the topic, by their Kafka names.
+    pub(crate) settings: Vec<(&'static str, String)>,
+}
+
+impl Wanted {
+    /// The checkpoint topic: compacted, in small segments so that little is kept and read.
+    pub(crate) fn checkpoints(replication: i32) -> Self {
+        let settings = [
+            ("cleanup.policy", "compact"),
+            ("segment.bytes", "16777216"),
+            ("segment.ms", "86400000"),
+            ("min.cleanable.dirty.ratio", "0.1"),
+        ];
+        Self { partitions: 1, replication, settings: settings.map(|(key, value)| (key, value.to_owned())).to_vec() }
+    }
+}
+
+/// The client for topics.
+pub(crate) struct Topics {
+    admin: AdminClient<Logs>,
+}
+
+impl std::fmt::Debug for Topics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Topics")
+    }
+}
+
+impl Topics {
+    /// A client; connects when first used.
+    pub(crate) fn new(kafka: &KafkaOptions) -> Result<Self> {
+        let admin = admin_config(kafka).create_with_context(Logs);
+        Ok(Self { admin: admin.map_err(|e| kafka_error(e, "create the Kafka admin client"))? })
+    }
+
+    /// Makes the topic unless it is there, and checks its partitions.
+    ///
+    /// # Errors
+    /// `TopicInvalid` when Kafka refuses the name or the settings, or when the partitions differ; else Kafka's.
+    pub(crate) async fn ensure(&self, topic: &str, wanted: &Wanted) -> Result<()> {
+        let mut new = NewTopic::new(topic, wanted.partitions, TopicReplication::Fixed(wanted.replication));
+        for (key, value) in &wanted.settings {
+            new = new.set(key, value);
+        }
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
+        let doing = format!("create the topic {topic}");
+        let results = self.admin.create_topics([&new], &options).await.map_err(|e| kafka_error(e, &doing))?;
+        for result in results {
+            match result {
+                Ok(_) => tracing::info!(topic, partitions = wanted.partitions, "topic created"),
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, code)) => return Err(refused(topic, code)),
+            }
+        }
+        self.check(topic, wanted.partitions).await
+    }
+
+    /// Waits until the metadata has the topic, and compares its partitions.
+    async fn check(&self, topic: &str, partitions: i32) -> Result<()> {
+        let look = || async { self.partitions(topic) };
+        let policy = ConstantBuilder::default().with_delay(LOOK_EVERY).with_max_times(200);
+        let found = look.retry(policy).when(|e| e.code() == Code::KafkaUnavailable).await?;
+        if usize::try_from(partitions) != Ok(found) {
+            let message = format!("the topic {topic} has {found} partitions; the source document says {partitions}");
+            return Err(Error::new(Code::TopicInvalid, message));
+        }
+        Ok(())
+    }
+
+    fn partitions(&self, topic: &str) -> Result<usize> {
+        let doing = || format!("read the metadata of {topic}");
+        let metadata = self.admin.inner().fetch_metadata(Some(topic), PATIENCE).map_err(|e| kafka_error(e, &doing()))?;
+        let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
+        match found.map(|t| t.partitions().len()) {
+            Some(count) if count > 0 => Ok(count),
+            _ => Err(Error::new(Code::KafkaUnavailable, format!("the brokers do not show {topic} yet"))),
+        }
+    }
+}
+
+fn refused(topic: &str, code: RDKafkaErrorCode) -> Error {
+    let hint = match code {
+        RDKafkaErrorCode::InvalidTopic => {
+            ": Kafka takes `.` and `_` for the same when it compares names, so another topic may collide with it; \
+             exclude one of the tables or give the source another prefix"
+        }
+        RDKafkaErrorCode::InvalidReplicationFactor => ": fewer brokers than `topics.replication`",
+        _ => "",
+    };
+    let error = kafka_error(rdkafka::error::KafkaError::AdminOp(code), &format!("create the topic {topic}"));
+    Error::new(error.code(), format!("{}{hint}", error.message())).with_source(error)
+}

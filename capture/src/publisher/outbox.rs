@@ -1,0 +1,224 @@
+//! The Kafka side of the publisher: the open transaction, from its begin record to its checkpoint.
+//!
+//! One Kafka transaction is a begin record on the checkpoint partition, then the events of whole source transactions,
+//! then the checkpoint. The begin record makes sure that a late duplicate of an earlier EndTxn cannot end the
+//! transaction between its events and its checkpoint unnoticed: the checkpoint's partition belongs to the transaction
+//! from its first request on, so what is committed or aborted early makes the real commit fail.
+//!
+//! Any error leaves the outbox unusable; the caller drops it and starts again from the last committed checkpoint.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use schemas::checkpoint::{BEGIN_KEY, Begin, CHECKPOINT_KEY, Checkpoint};
+use schemas::encode::{SourceBlock, SourceFacts};
+use schemas::gtid::Gtid;
+use schemas::kafka::KafkaOptions;
+use schemas::{Code, Error, Result};
+
+use super::clock::now_us;
+use super::cut::{Limits, Load};
+use super::emit::{Destination, Emitter};
+use super::group::HeldRows;
+use super::plans::Plan;
+use crate::kafka::producer::{Outgoing, TransactionalProducer};
+use crate::kafka::producer_config;
+use crate::options::Options;
+
+/// Makes the source's producers.
+#[derive(Debug, Clone)]
+pub(crate) struct Producers {
+    /// How to reach Kafka.
+    pub(crate) kafka: KafkaOptions,
+    /// Sizes and times.
+    pub(crate) options: Options,
+    /// The source's id among producers.
+    pub(crate) transactional_id: String,
+    /// The largest record of any of its topics, in bytes.
+    pub(crate) max_message: u64,
+}
+
+impl Producers {
+    /// A producer that has fenced its predecessors. Blocks for about half a second.
+    ///
+    /// # Errors
+    /// Of Kafka; `TransactionTimeoutRefused` when the brokers allow less than `timeout`.
+    pub(crate) fn connect(&self, timeout: Duration) -> Result<TransactionalProducer> {
+        let patience = timeout.max(self.options.transaction_timeout.get());
+        let config = producer_config(&self.kafka, &self.options, &self.transactional_id, timeout, self.max_message);
+        // Only the records' own waits may take as long as an oversize transaction; the initialisation fails sooner.
+        TransactionalProducer::connect(&config, self.options.transaction_timeout.get(), patience)
+    }
+}
+
+/// What the events of one source transaction have in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    /// Its GTID.
+    pub(crate) gtid: Gtid,
+    /// When it was made, seconds since 1970 UTC.
+    pub(crate) timestamp: u32,
+    /// The binlog file it is in.
+    pub(crate) file: &'a str,
+}
+
+/// The producer and its open transaction.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    producers: Producers,
+    producer: Option<TransactionalProducer>,
+    limits: Limits,
+    checkpoint_topic: String,
+    prefix: String,
+    epoch: u64,
+    generation: i32,
+    open: Option<Load>,
+    /// Number of the Kafka transaction, to count the topics it touches.
+    number: u64,
+    emitter: Emitter,
+    blocks: Blocks,
+}
+
+/// The `source` blocks of the source transaction being published.
+#[derive(Debug, Default)]
+struct Blocks {
+    of: Option<Gtid>,
+    by_plan: Vec<(Arc<Plan>, SourceBlock)>,
+}
+
+impl Outbox {
+    /// An outbox with a fresh producer. `last` is the checkpoint from which it goes on, with the new epoch.
+    pub(crate) fn new(
+        producers: Producers,
+        producer: TransactionalProducer,
+        checkpoint_topic: String,
+        prefix: &str,
+        last: &Checkpoint,
+    ) -> Self {
+        let limits = Limits::new(&producers.options);
+        Self {
+            producers,
+            producer: Some(producer),
+            limits,
+            checkpoint_topic,
+            prefix: prefix.to_owned(),
+            epoch: last.epoch,
+            generation: last.generation,
+            open: None,
+            number: 0,
+            emitter: Emitter::default(),
+            blocks: Blocks::default(),
+        }
+    }
+
+    /// Publishes rows of one source transaction, beginning a Kafka transaction when none is open.
+    ///
+    /// # Errors
+    /// Of the rows (`Stop`) and of Kafka. Part of the rows may be in the transaction then.
+    pub(crate) fn publish(&mut self, origin: Origin<'_>, rows: &[HeldRows]) -> Result<()> {
+        self.begin()?;
+        if self.blocks.of != Some(origin.gtid) {
+            self.blocks.of = Some(origin.gtid);
+            self.blocks.by_plan.clear();
+        }
+        let (Some(producer), Some(load)) = (&mut self.producer, &mut self.open) else { return Err(gone()) };
+        let now_us = now_us();
+        for held in rows {
+            let known = self.blocks.by_plan.iter().position(|(of, _)| Arc::ptr_eq(of, &held.plan));
+            let known = known.unwrap_or_else(|| {
+                let block = block(&self.prefix, self.generation, origin, &held.plan);
+                self.blocks.by_plan.push((Arc::clone(&held.plan), block));
+                self.blocks.by_plan.len() - 1
+            });
+            if held.plan.touch(self.number) {
+                load.partitions += 1;
+            }
+            let block = &self.blocks.by_plan[known].1;
+            self.emitter.rows(held, &mut Destination { producer, load, block, now_us })?;
+        }
+        Ok(())
+    }
+
+    /// Ends the open Kafka transaction with the checkpoint; makes one of begin and checkpoint alone when none is open.
+    /// Returns the row events in it.
+    pub(crate) fn commit(&mut self, checkpoint: &Checkpoint) -> Result<u64> {
+        self.begin()?;
+        self.record(CHECKPOINT_KEY, &checkpoint.to_json(), checkpoint.time)?;
+        self.producer()?.commit()?;
+        Ok(self.open.take().map_or(0, |load| load.rows))
+    }
+
+    /// Replaces the producer by one with another transaction timeout. No transaction may be open.
+    pub(crate) fn reconnect(&mut self, timeout: Duration) -> Result<()> {
+        self.producer = None;
+        self.producer = Some(self.producers.connect(timeout)?);
+        Ok(())
+    }
+
+    /// Whether a Kafka transaction is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Whether the open transaction is to be committed at the end of this source transaction.
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        self.open.as_ref().is_some_and(|load| self.limits.full(load, now))
+    }
+
+    /// How long the next event may be awaited before the open transaction is to be committed; none when none is open.
+    pub(crate) fn patience(&self, now: Instant) -> Option<Duration> {
+        self.open.as_ref().map(|load| self.limits.patience(load, now))
+    }
+
+    /// Notices what went wrong meanwhile.
+    pub(crate) fn serve(&mut self) -> Result<()> {
+        self.producer()?.serve()
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        if self.open.is_some() {
+            return Ok(());
+        }
+        self.producer()?.begin()?;
+        self.number += 1;
+        self.open = Some(Load::new(Instant::now()));
+        let time = now_us() / 1000;
+        let begin = Begin { epoch: self.epoch, generation: self.generation, time };
+        self.record(BEGIN_KEY, &begin.to_json(), time)
+    }
+
+    fn record(&mut self, key: &str, value: &[u8], timestamp: i64) -> Result<()> {
+        let Some(producer) = &mut self.producer else { return Err(gone()) };
+        producer.send(Outgoing {
+            topic: &self.checkpoint_topic,
+            partition: 0,
+            key: Some(key.as_bytes()),
+            value,
+            timestamp,
+            headers: None,
+        })
+    }
+
+    fn producer(&mut self) -> Result<&mut TransactionalProducer> {
+        self.producer.as_mut().ok_or_else(gone)
+    }
+}
+
+fn gone() -> Error {
+    Error::new(Code::TransactionFailed, "the producer was given up")
+}
+
+fn block(prefix: &str, generation: i32, origin: Origin<'_>, plan: &Plan) -> SourceBlock {
+    SourceBlock::new(&SourceFacts {
+        version: env!("CARGO_PKG_VERSION"),
+        name: prefix,
+        ts_ms: i64::from(origin.timestamp) * 1000,
+        db: &plan.name.schema,
+        table: &plan.name.table,
+        server_id: i64::from(origin.gtid.server),
+        gtid: Some(&origin.gtid.to_string()),
+        file: origin.file,
+        thread: None,
+        generation,
+    })
+}

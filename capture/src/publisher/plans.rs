@@ -1,0 +1,284 @@
+//! Plans: how the rows of one version of one table are encoded and where they go.
+//!
+//! A plan is found by table id and the very bytes of the TABLE_MAP, so a row can never be read by another version's
+//! plan. A server gives a table a new id whenever it opens it anew; the same bytes behind the id then find the plan
+//! again. Making one registers the schemas and makes the topic, which takes round trips, so the caller closes its Kafka
+//! transaction first.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use coordination::SchemaStore;
+use schemas::documents::{SYSTEM_SCHEMAS, Source, TopicSettings};
+use schemas::encode::{EventEncoder, SchemaIds};
+use schemas::table::{TableName, TableStructure};
+use schemas::{Code, Error, Result, avro, names};
+use tokio::runtime::Handle;
+
+use crate::binlog::event::RawEvent;
+use crate::binlog::server::{SourceServer, verify_binary_columns};
+use crate::binlog::table_map;
+use crate::kafka::topics::{Topics, Wanted};
+use crate::metrics::{SourceMetrics, TableMetrics};
+
+/// Bytes before what describes the table: the table id.
+const TABLE_ID: usize = 6;
+/// Entries after which a cache starts anew: ids and versions only ever grow.
+const CACHE: usize = 20_000;
+/// Otter's tables in a target's own schema.
+const OWN_TABLES: [&str; 2] = ["progress", "dead_letters"];
+
+/// The plan of a followed table.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The table.
+    pub(crate) name: TableName,
+    /// Its topic.
+    pub(crate) topic: String,
+    /// Partitions of the topic.
+    pub(crate) partitions: u32,
+    /// Columns of a row image.
+    pub(crate) columns: u64,
+    /// Row image to Avro.
+    pub(crate) encoder: EventEncoder,
+    /// Counters.
+    pub(crate) metrics: TableMetrics,
+    /// The Kafka transaction that touched it last, by number.
+    touched: AtomicU64,
+}
+
+impl Plan {
+    /// Whether this is the first touch within the Kafka transaction of that number.
+    pub(crate) fn touch(&self, transaction: u64) -> bool {
+        self.touched.swap(transaction, Ordering::Relaxed) != transaction
+    }
+}
+
+/// A TABLE_MAP's answer: the plan, or none for a table that is not followed.
+pub(crate) type Found = Option<Arc<Plan>>;
+
+/// Which tables a source publishes, its document and Otter's own tables considered.
+#[derive(Debug, Clone)]
+pub(crate) struct Followed {
+    /// The document.
+    pub(crate) source: Arc<Source>,
+    /// The schemas in which targets keep Otter's own tables.
+    pub(crate) own: Arc<BTreeSet<String>>,
+}
+
+impl Followed {
+    /// Whether the table's rows are published.
+    pub(crate) fn contains(&self, table: &TableName) -> bool {
+        let own = OWN_TABLES.contains(&table.table.as_str()) && self.own.contains(&table.schema);
+        !own && self.source.follows(table)
+    }
+
+    /// Whether a table of the schema could be published; yes when in doubt.
+    pub(crate) fn may_contain(&self, schema: &str) -> bool {
+        let rules = &self.source.tables;
+        let everything = rules.first().is_none_or(|first| first.exclude);
+        let named = rules.iter().any(|rule| !rule.exclude && rule.pattern.exact_schema().is_none_or(|s| s == schema));
+        !SYSTEM_SCHEMAS.iter().any(|s| s.eq_ignore_ascii_case(schema)) && (everything || named)
+    }
+}
+
+/// What it takes to make a plan.
+#[derive(Debug)]
+pub(crate) struct Workshop {
+    /// Which tables.
+    pub(crate) followed: Followed,
+    /// The server, for its collations.
+    pub(crate) server: SourceServer,
+    /// Where schemas are registered.
+    pub(crate) schemas: SchemaStore,
+    /// Where topics are made.
+    pub(crate) topics: Topics,
+    /// Counters of the source.
+    pub(crate) metrics: SourceMetrics,
+    /// The runtime that carries the round trips; the publisher's thread waits for it.
+    pub(crate) runtime: Handle,
+}
+
+/// The plans in use.
+#[derive(Debug)]
+pub(crate) struct Plans {
+    workshop: Workshop,
+    by_id: HashMap<u64, (Bytes, Found)>,
+    by_version: HashMap<Bytes, Found>,
+    topics: HashMap<String, u32>,
+}
+
+impl Plans {
+    /// No plans yet.
+    pub(crate) fn new(workshop: Workshop) -> Self {
+        Self { workshop, by_id: HashMap::new(), by_version: HashMap::new(), topics: HashMap::new() }
+    }
+
+    /// Which tables are published.
+    pub(crate) fn followed(&self) -> &Followed {
+        &self.workshop.followed
+    }
+
+    /// Whether the TABLE_MAP's plan is there, so that [`Plans::map`] will take no round trip.
+    pub(crate) fn knows(&mut self, table_id: u64, event: &RawEvent) -> bool {
+        if self.by_id.get(&table_id).is_some_and(|(body, _)| *body == event.body) {
+            return true;
+        }
+        let Some(version) = event.body.get(TABLE_ID..) else { return false };
+        let Some(found) = self.by_version.get(version).cloned() else { return false };
+        self.remember(table_id, event, found);
+        true
+    }
+
+    /// Makes the plan of a TABLE_MAP.
+    ///
+    /// # Errors
+    /// `TypeUnsupported` and what else the table may have that is not carried; Kafka's and ZooKeeper's.
+    pub(crate) fn map(&mut self, table_id: u64, event: &RawEvent) -> Result<()> {
+        let name = table_name(&event.body)?;
+        let found = if self.workshop.followed.contains(&name) {
+            let structure = table_map::parse_table_map(&event.body, &self.workshop.server.collations)?;
+            Some(Arc::new(self.compile(&structure)?))
+        } else {
+            None
+        };
+        if self.by_version.len() >= CACHE {
+            self.by_version.clear();
+        }
+        // A copy of its own: the event's bytes are part of a larger buffer.
+        let version = Bytes::copy_from_slice(event.body.get(TABLE_ID..).unwrap_or_default());
+        self.by_version.insert(version, found.clone());
+        self.remember(table_id, event, found);
+        Ok(())
+    }
+
+    /// The plan behind a rows event's table id.
+    ///
+    /// # Errors
+    /// `BinlogCorrupt` when no TABLE_MAP came before.
+    pub(crate) fn get(&self, table_id: u64) -> Result<Option<&Arc<Plan>>> {
+        let entry = self.by_id.get(&table_id);
+        let (_, found) = entry.ok_or_else(|| {
+            Error::new(Code::BinlogCorrupt, format!("rows of table id {table_id} without a table map before them"))
+        })?;
+        Ok(found.as_ref())
+    }
+
+    fn remember(&mut self, table_id: u64, event: &RawEvent, found: Found) {
+        if self.by_id.len() >= CACHE {
+            self.by_id.clear();
+        }
+        self.by_id.insert(table_id, (Bytes::copy_from_slice(&event.body), found));
+    }
+
+    fn compile(&mut self, structure: &TableStructure) -> Result<Plan> {
+        let Workshop { followed, server, schemas, topics, metrics, runtime } = &self.workshop;
+        let source = &followed.source;
+        let topic = source.topic_for(&structure.name)?;
+        let texts = avro::event_schemas(structure, &topic)?;
+        let settings = source.topic_settings(&structure.name);
+        let known = self.topics.get(&topic).copied();
+        let ids = runtime.block_on(async {
+            verify_binary_columns(server, structure).await?;
+            let value = schemas.register(&names::value_subject(&topic), &texts.value).await?;
+            let key = match &texts.key {
+                Some(text) => Some(schemas.register(&names::key_subject(&topic), text).await?),
+                None => None,
+            };
+            if known.is_none() {
+                topics.ensure(&topic, &wanted(&settings)).await?;
+            }
+            Ok::<_, Error>(SchemaIds { key, value })
+        })?;
+        self.topics.insert(topic.clone(), settings.partitions);
+        tracing::info!(source = %source.name, table = %structure.name, topic, schema = ids.value, "table mapped");
+        Ok(Plan {
+            columns: structure.columns.len() as u64,
+            encoder: EventEncoder::compile(structure, ids)?,
+            metrics: metrics.table(&structure.name.to_string()),
+            name: structure.name.clone(),
+            partitions: settings.partitions,
+            topic,
+            touched: AtomicU64::new(0),
+        })
+    }
+}
+
+fn table_name(body: &[u8]) -> Result<TableName> {
+    let corrupt = || Error::new(Code::BinlogCorrupt, "a table map does not name its table in UTF-8");
+    let (schema, table) = table_map::table_name(body).ok_or_else(corrupt)?;
+    let text = |bytes| std::str::from_utf8(bytes).map_err(|e| corrupt().with_source(e));
+    Ok(TableName::new(text(schema)?, text(table)?))
+}
+
+/// The topic of row events that a document asks for.
+fn wanted(settings: &TopicSettings) -> Wanted {
+    let mut config = vec![
+        ("cleanup.policy", "delete".to_owned()),
+        ("max.message.bytes", settings.max_message.get().to_string()),
+    ];
+    if let Some(retention) = settings.retention {
+        config.push(("retention.ms", retention.as_millis().to_string()));
+    }
+    Wanted {
+        partitions: i32::try_from(settings.partitions).unwrap_or(i32::MAX),
+        replication: settings.replication.map_or(-1, i32::from),
+        settings: config,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use schemas::table::{Column, ColumnType};
+
+    use super::*;
+
+    /// The plan of a table with one number as its key.
+    pub(crate) fn plan() -> Arc<Plan> {
+        let ty = ColumnType::Int { bytes: 4, unsigned: false };
+        let name = TableName::new("shop", "t");
+        let columns = vec![Column { name: "id".into(), ty, nullable: false }];
+        let structure = TableStructure { name: name.clone(), columns, key: vec![0] };
+        let encoder = EventEncoder::compile(&structure, SchemaIds { key: Some(1), value: 2 }).unwrap();
+        Arc::new(Plan {
+            topic: "shop.shop.t".into(),
+            partitions: 1,
+            columns: 1,
+            encoder,
+            metrics: TableMetrics::default(),
+            name,
+            touched: AtomicU64::new(0),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_touches_a_plan_once() {
+        let plan = testing::plan();
+        assert!(plan.touch(1) && !plan.touch(1) && plan.touch(2));
+    }
+
+    #[test]
+    fn the_topic_is_as_the_document_says() {
+        let mut settings = TopicSettings {
+            partitions: 1,
+            replication: None,
+            retention: None,
+            max_message: schemas::documents::Size::mebibytes(1),
+        };
+        let plain = wanted(&settings);
+        assert_eq!((plain.partitions, plain.replication), (1, -1));
+        assert!(plain.settings.contains(&("max.message.bytes", "1048576".to_owned())));
+        settings.retention = Some(schemas::documents::Interval::from_secs(60));
+        settings.replication = Some(3);
+        let more = wanted(&settings);
+        assert_eq!(more.replication, 3);
+        assert!(more.settings.contains(&("retention.ms", "60000".to_owned())));
+    }
+}

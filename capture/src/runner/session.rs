@@ -1,0 +1,249 @@
+//! One session: from a new producer to whatever ends its publisher.
+//!
+//! Order at the start: the source answers; `init_transactions` fences every earlier producer; a fenced write shows that
+//! the lease is still ours, so a worker that was frozen cannot go on from here; only then is the checkpoint read, for
+//! now nobody else can write one.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use coordination::Lease;
+use schemas::checkpoint::{Checkpoint, Flavor, ServerIdentity};
+use schemas::{Code, Error, Result, names};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Runner, lost};
+use crate::binlog::channel::channel;
+use crate::binlog::reader::{ReadOptions, read};
+use crate::binlog::server::{SourceServer, connect, resolve_start};
+use crate::kafka::checkpoints::{Recovered, recover};
+use crate::kafka::topics::{Topics, Wanted};
+use crate::publisher::{Exit, Followed, Outbox, Plans, Producers, Progress, Publisher, Resume, Workshop};
+
+/// Ordinals of a source that was never published begin here.
+const FIRST_ORDINAL: i64 = 1;
+/// How long the last mirror of the position may take at the end.
+const LAST_MIRROR: Duration = Duration::from_secs(1);
+
+/// A session about to begin.
+pub(super) struct Session<'a> {
+    runner: &'a Runner,
+    lease: &'a Lease,
+    shutdown: &'a CancellationToken,
+}
+
+/// What runs during a session.
+struct Running {
+    publisher: oneshot::Receiver<Result<Exit>>,
+    reader: JoinHandle<Result<()>>,
+    committed: watch::Receiver<Checkpoint>,
+    stop: CancellationToken,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(runner: &'a Runner, lease: &'a Lease, shutdown: &'a CancellationToken) -> Self {
+        Self { runner, lease, shutdown }
+    }
+
+    /// Runs the session to its end.
+    pub(super) async fn run(&self, resume: Resume) -> Result<Exit> {
+        let started = tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => return Ok(Exit::Stopped),
+            started = self.start(resume) => started?,
+        };
+        self.attend(started).await
+    }
+
+    async fn start(&self, resume: Resume) -> Result<Running> {
+        let Runner { site, source, .. } = self.runner;
+        let name = source.name.as_str();
+        let server = connect(source).await?;
+        let producers = Producers {
+            kafka: site.kafka.clone(),
+            options: site.options.clone(),
+            transactional_id: names::transactional_id(&site.cluster, name),
+            max_message: source.max_message().get(),
+        };
+        let timeout = site.options.transaction_timeout.get();
+        let maker = producers.clone();
+        let producer = blocking(move || maker.connect(timeout)).await?;
+        self.lease.write_fenced(&names::lease_path(name), site.worker.as_bytes()).await?;
+        let topic = names::checkpoint_topic(&site.cluster, name);
+        let topics = Topics::new(&site.kafka)?;
+        topics.ensure(&topic, &Wanted::checkpoints(source.topics.replication.map_or(-1, i32::from))).await?;
+        let (kafka, of) = (site.kafka.clone(), topic.clone());
+        let recovered = blocking(move || recover(&kafka, &of)).await?;
+        let at = self.starting_point(recovered, &server, &topic).await?;
+        tracing::info!(source = name, epoch = at.epoch, gtid = %at.gtid, ordinal = at.ordinal, server = server.address, "capture starts");
+        let outbox = Outbox::new(producers, producer, topic, source.prefix(), &at);
+        self.spawn(server, topics, outbox, at, resume)
+    }
+
+    /// The last committed checkpoint under a new epoch, or the document's `start` for a source that has none.
+    async fn starting_point(&self, recovered: Recovered, server: &SourceServer, topic: &str) -> Result<Checkpoint> {
+        let source = &self.runner.source;
+        let epoch = recovered.last_epoch() + 1;
+        let identity = ServerIdentity { flavor: Flavor::Mariadb, server_id: server.server_id };
+        if let Some(begin) = &recovered.unfinished {
+            tracing::warn!(
+                source = %source.name,
+                epoch = begin.epoch,
+                "a transaction was committed without its checkpoint, after its producer was given up; its rows are published again with the same ordinals"
+            );
+        }
+        if let Some(last) = recovered.checkpoint {
+            return Ok(Checkpoint { epoch, server: identity, ..last });
+        }
+        if let Some(mirror) = self.runner.site.coordination.read_position(source.name.as_str()).await? {
+            let message = format!("ZooKeeper mirrors GTID {} but {topic} holds no checkpoint", mirror.gtid);
+            return Err(Error::new(Code::CheckpointMissing, message));
+        }
+        Ok(Checkpoint {
+            epoch,
+            generation: 0,
+            server: identity,
+            gtid: resolve_start(server, &source.start).await?,
+            file: String::new(),
+            position: 0,
+            ordinal: FIRST_ORDINAL,
+            prepared: Vec::new(),
+            stopped: std::collections::BTreeMap::new(),
+            request: None,
+            time: 0,
+        })
+    }
+
+    /// Starts the reader's task and the publisher's thread.
+    fn spawn(
+        &self,
+        server: SourceServer,
+        topics: Topics,
+        outbox: Outbox,
+        at: Checkpoint,
+        resume: Resume,
+    ) -> Result<Running> {
+        let Runner { site, source, own, metrics } = self.runner;
+        let stop = self.shutdown.child_token();
+        let (sender, events) = channel(site.options.read_ahead.as_usize());
+        let reading = ReadOptions { heartbeat: site.options.heartbeat.get(), ..ReadOptions::default() };
+        let (from, reading_server, reading_stop) = (at.gtid.clone(), server.clone(), stop.clone());
+        let plans = Plans::new(Workshop {
+            followed: Followed { source: Arc::clone(source), own: Arc::clone(own) },
+            server,
+            schemas: site.coordination.schemas(),
+            topics,
+            metrics: metrics.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        });
+        let (committed, watched) = watch::channel(at.clone());
+        let source = source.name.to_string();
+        let progress = Progress { at, committed, board: site.board.clone(), source, metrics: metrics.clone() };
+        let options = site.options.clone();
+        let work = Publisher::new(events, outbox, plans, progress, options, stop.clone()).resuming(resume);
+        let publisher = publisher(work, &self.runner.source.name.to_string())?;
+        let reader =
+            tokio::spawn(async move { read(&reading_server, &from, &reading, sender, reading_stop).await });
+        Ok(Running { publisher, reader, committed: watched, stop })
+    }
+
+    /// Waits for the end, mirroring the position meanwhile.
+    async fn attend(&self, running: Running) -> Result<Exit> {
+        let Running { mut publisher, reader, committed, stop } = running;
+        let ended = tokio::select! {
+            biased;
+            ended = &mut publisher => Some(ended),
+            () = self.shutdown.cancelled() => None,
+            () = lost(self.lease) => None,
+            () = self.mirror(committed.clone()) => None,
+        };
+        stop.cancel();
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                let limit = self.runner.site.options.shutdown_timeout.get();
+                match tokio::time::timeout(limit, publisher).await {
+                    Ok(ended) => ended,
+                    Err(_) => {
+                        // Its producer is fenced by the next session, here or elsewhere.
+                        tracing::warn!(source = %self.runner.source.name, "the open Kafka transaction did not end in {limit:?}; it is left");
+                        return Ok(Exit::Stopped);
+                    }
+                }
+            }
+        };
+        let read = reader.await.unwrap_or_else(|e| Err(broken("the binlog reader", &e.to_string())));
+        let last = committed.borrow().clone();
+        self.mirror_last(&last).await;
+        match ended.unwrap_or_else(|_| Err(broken("the publisher's thread", "it panicked")))? {
+            Exit::ReaderGone => {
+                read?;
+                Err(Error::new(Code::SourceDisconnected, "the binlog reader ended"))
+            }
+            exit => Ok(exit),
+        }
+    }
+
+    /// Mirrors the committed position to ZooKeeper, as often as configured; never ends. An outage stops nothing.
+    async fn mirror(&self, mut committed: watch::Receiver<Checkpoint>) {
+        let mut ticks = tokio::time::interval(self.runner.site.options.checkpoint_interval.get());
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut failing = false;
+        loop {
+            ticks.tick().await;
+            if committed.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            let checkpoint = committed.borrow_and_update().clone();
+            let written = self.write(&checkpoint).await;
+            match &written {
+                Err(error) if !failing => {
+                    tracing::warn!(source = %self.runner.source.name, %error, "the position is not mirrored to ZooKeeper");
+                }
+                _ => {}
+            }
+            failing = written.is_err();
+            if failing {
+                committed.mark_changed();
+            }
+        }
+    }
+
+    async fn mirror_last(&self, checkpoint: &Checkpoint) {
+        match tokio::time::timeout(LAST_MIRROR, self.write(checkpoint)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(source = %self.runner.source.name, %error, "the last position was not mirrored"),
+            Err(_) => tracing::debug!(source = %self.runner.source.name, "the last position was not mirrored in time"),
+        }
+    }
+
+    async fn write(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let name = self.runner.source.name.as_str();
+        self.runner.site.coordination.write_position(self.lease, name, checkpoint).await
+    }
+}
+
+/// The publisher on a thread of its own; dropping the receiver does not stop it, the token does.
+fn publisher(publisher: Publisher, name: &str) -> Result<oneshot::Receiver<Result<Exit>>> {
+    let (done, ended) = oneshot::channel();
+    let body = move || {
+        let result = publisher.run();
+        // Nobody listens any more after a shutdown that did not wait.
+        drop(done.send(result));
+    };
+    let spawned = thread::Builder::new().name(format!("capture-{name}")).spawn(body);
+    spawned.map_err(|e| broken("the publisher's thread", &e.to_string()))?;
+    Ok(ended)
+}
+
+/// Runs something that blocks for a round trip or two.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(broken("a Kafka call", &e.to_string())))
+}
+
+fn broken(what: &str, why: &str) -> Error {
+    Error::new(Code::CaptureFailed, format!("{what} ended unexpectedly: {why}"))
+}
