@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::Value;
 
 /// The brokers, and any property of librdkafka.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,8 +11,35 @@ use serde::{Deserialize, Serialize};
 pub struct KafkaOptions {
     /// `host:port`, with commas.
     pub brokers: String,
-    /// Properties for librdkafka, applied to every client before what Otter itself has to set.
+    /// Properties for librdkafka, applied to every client before what Otter itself has to set. Their names have dots,
+    /// which TOML reads as tables when they are not quoted: both are the same here, and values may be numbers.
+    #[serde(deserialize_with = "properties")]
     pub client: BTreeMap<String, String>,
+}
+
+fn properties<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let tree = BTreeMap::<String, Value>::deserialize(deserializer)?;
+    let mut flat = BTreeMap::new();
+    for (key, value) in tree {
+        flatten(key, value, &mut flat).map_err(de::Error::custom)?;
+    }
+    Ok(flat)
+}
+
+fn flatten(key: String, value: Value, flat: &mut BTreeMap<String, String>) -> Result<(), String> {
+    let text = match value {
+        Value::String(text) => text,
+        Value::Bool(b) => b.to_string(),
+        Value::Number(n) => n.to_string(),
+        Value::Object(inner) => {
+            return inner.into_iter().try_for_each(|(name, value)| flatten(format!("{key}.{name}"), value, flat));
+        }
+        Value::Array(_) | Value::Null => return Err(format!("{key}: a property is text, a number or a boolean")),
+    };
+    match flat.insert(key, text) {
+        None => Ok(()),
+        Some(_) => Err("a property is given twice".to_owned()),
+    }
 }
 
 impl Default for KafkaOptions {
@@ -31,6 +59,16 @@ impl KafkaOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn properties_may_be_tables_and_numbers() {
+        let json = r#"{"client": {"socket": {"timeout": {"ms": 5}}, "sasl.username": "u", "log_level": "3"}}"#;
+        let options: KafkaOptions = serde_json::from_str(json).unwrap();
+        let expected = [("log_level", "3"), ("sasl.username", "u"), ("socket.timeout.ms", "5")];
+        assert_eq!(options.client, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        assert!(serde_json::from_str::<KafkaOptions>(r#"{"client": {"a": [1]}}"#).is_err());
+        assert!(serde_json::from_str::<KafkaOptions>(r#"{"client": {"a.b": 1, "a": {"b": 2}}}"#).is_err());
+    }
 
     #[test]
     fn brokers_win_over_a_property() {

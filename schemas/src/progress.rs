@@ -6,6 +6,9 @@ use std::fmt::Write as _;
 /// Name of the table within the target document's `schema`.
 pub const TABLE: &str = "progress";
 
+/// Tables that belong to Otter within that schema, also those of later versions.
+pub const OWN_TABLES: [&str; 2] = [TABLE, "dead_letters"];
+
 /// Column names of the table, in order.
 pub mod column {
     /// The pipeline's name; first of the primary key.

@@ -88,22 +88,19 @@ impl World {
             .target(pipeline.target.as_str())
             .ok_or_else(|| invalid(format!("{label}: target: there is no target {}", pipeline.target)))?;
         let same_server = source.addresses.contains(&target.address);
-        let own_tables = TableName::new(&target.schema, progress::TABLE);
-        if same_server && source.follows(&own_tables) {
-            return Err(invalid(format!(
-                "{label}: target: its schema {} is on the source's server and would be published; \
-                 add \"!{}.*\" to `tables` of source {}",
-                target.schema, target.schema, source.name
-            )));
-        }
         for (i, mapping) in pipeline.mappings.iter().enumerate() {
             let (from, to) = (mapping.from_table()?, mapping.to_table()?);
             let path = format!("{label}: mappings[{i}]");
             if !source.follows(&from) {
                 return Err(invalid(format!("{path}.from: source {} does not publish {from}", source.name)));
             }
-            if to.schema == target.schema {
-                return Err(invalid(format!("{path}.to: {} is the schema of Otter's own tables", to.schema)));
+            if to.schema == target.schema && progress::OWN_TABLES.contains(&to.table.as_str()) {
+                return Err(invalid(format!("{path}.to: {to} is a table of Otter's own")));
+            }
+            if self.is_own(&from) {
+                return Err(invalid(format!(
+                    "{path}.from: {from} is a table of Otter's own, which is never published"
+                )));
             }
             if same_server && from == to {
                 return Err(invalid(format!("{path}.to: {to} is the source table itself")));
@@ -121,6 +118,12 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Whether a table is one that Otter keeps at some target.
+    fn is_own(&self, table: &TableName) -> bool {
+        let own = progress::OWN_TABLES.contains(&table.table.as_str());
+        own && self.targets.values().any(|target| target.schema == table.schema)
     }
 
     /// Whether rows written to `to` on the source's own server come back to `from` by mappings within that server.

@@ -1,0 +1,124 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keeps tables in step between MariaDB servers, through Kafka, exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "otter", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What applies to every verb.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What applies to every verb.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The configuration file; by default otter.toml in the working directory, if there is one
+    #[arg(long, short = 'c', global = true, env = "OTTER_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Sets one key of the configuration, such as kafka.brokers=db1:9092; wins over file and environment
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// How to print results
+    #[arg(long, short = 'o', global = true, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+/// How to print results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For people and programs.
+    Yaml,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run all roles in one process
+    Run,
+    /// Run the capture role: binlogs to Kafka
+    Capture,
+    /// Run the apply role: Kafka to targets
+    Apply,
+    /// Run the admin role: health, metrics and status over HTTP
+    Admin,
+    /// Create or change documents
+    Put {
+        /// YAML or JSON; - is the standard input
+        #[arg(short = 'f', long = "file", required = true, num_args = 1.., value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Print documents
+    Get {
+        /// source, target or pipeline
+        kind: Option<String>,
+        /// The document's name
+        name: Option<String>,
+    },
+    /// Delete a document
+    Delete {
+        /// source, target or pipeline
+        kind: String,
+        /// The document's name
+        name: String,
+        /// Also drop positions and progress
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Show positions, lag, rows and errors
+    Status,
+    /// Let a pipeline stand still; it keeps its progress
+    Pause {
+        /// pipeline
+        kind: String,
+        /// The document's name
+        name: String,
+    },
+    /// Let a paused pipeline go on
+    Resume {
+        /// pipeline
+        kind: String,
+        /// The document's name
+        name: String,
+    },
+    /// Check documents against their servers: says what to fix
+    Check {
+        /// source, target or pipeline
+        kind: Option<String>,
+        /// The document's name
+        name: Option<String>,
+    },
+    /// The configuration
+    Config {
+        /// What about it.
+        #[command(subcommand)]
+        verb: ConfigVerb,
+    },
+}
+
+/// What to do about the configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Print what is in force, secrets left out
+    Show,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

@@ -1,0 +1,115 @@
+//! `otter check`: the documents on their own and together, then each against its server.
+
+use coordination::Documents;
+use schemas::check::{Finding, Level};
+use schemas::documents::{Document, Kind, Pipeline, World};
+use schemas::{Code, Error, Result};
+use serde::Serialize;
+
+use super::{Report, Selection, stored, world};
+use crate::config::Config;
+use crate::table::align;
+
+/// What was found.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Findings(Vec<Finding>);
+
+/// Checks the documents asked for.
+pub(crate) async fn check(config: &Config, documents: &Documents, selection: &Selection) -> Result<Findings> {
+    let stored = stored(documents).await?;
+    let world = world(&stored);
+    let chosen = stored.iter().filter(|s| selection.kinds().any(|k| k == s.kind) && selection.takes(&s.name));
+    let mut findings = Vec::new();
+    for document in chosen {
+        let subject = format!("{} {}", document.kind, document.name);
+        match &document.document {
+            Err(e) => findings.push(Finding::error(subject, e)),
+            Ok(document) => {
+                let about = format!("{subject}:");
+                let faults = world.faults();
+                let faults: Vec<_> = faults.iter().filter(|f| f.message().starts_with(&about)).collect();
+                findings.extend(faults.iter().map(|fault| Finding::error(&subject, fault)));
+                if faults.is_empty() {
+                    findings.extend(against_servers(config, &world, document).await);
+                }
+            }
+        }
+    }
+    if findings.is_empty() {
+        let message = match &selection.name {
+            Some(name) => format!("there is no {} {name}", selection.kind.map_or("document", Kind::as_str)),
+            None => "there are no documents to check".to_owned(),
+        };
+        return Err(Error::new(Code::NotFound, message));
+    }
+    Ok(Findings(findings))
+}
+
+async fn against_servers(config: &Config, world: &World, document: &Document) -> Vec<Finding> {
+    match document {
+        Document::Source(source) => capture::check(source).await,
+        // A target alone says little; its pipelines are checked against it.
+        Document::Target(target) => apply::check_target(target).await,
+        Document::Pipeline(pipeline) => against_target(config, world, pipeline).await,
+    }
+}
+
+async fn against_target(config: &Config, world: &World, pipeline: &Pipeline) -> Vec<Finding> {
+    match (world.source(pipeline.source.as_str()), world.target(pipeline.target.as_str())) {
+        (Some(source), Some(target)) => apply::check(pipeline, target, source).await,
+        // `faults` has said so.
+        _ => Vec::new(),
+    }
+}
+
+impl Report for Findings {
+    fn text(&self) -> String {
+        let row = |f: &Finding| {
+            let level = match f.level {
+                Level::Ok => "ok",
+                Level::Warning => "warning",
+                Level::Error => "error",
+            };
+            let code = f.code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default();
+            vec![level.to_owned(), f.subject.clone(), format!("{code}{}", f.message)]
+        };
+        let table = align(&["LEVEL", "SUBJECT", "FINDING"], &self.0.iter().map(row).collect::<Vec<_>>());
+        // Remedies have lines of their own, below what they are for.
+        let mut lines = table.lines();
+        let mut text = lines.next().unwrap_or_default().to_owned() + "\n";
+        for (line, finding) in lines.zip(&self.0) {
+            text.push_str(line);
+            text.push('\n');
+            if !finding.remedy.is_empty() {
+                text.push_str(&format!("         remedy: {}\n", finding.remedy));
+            }
+        }
+        text
+    }
+
+    fn success(&self) -> bool {
+        self.0.iter().all(|f| f.level != Level::Error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remedies_stand_below_their_findings() {
+        let error = Error::new(Code::SourceSetting, "binlog_format is STATEMENT");
+        let findings = Findings(vec![
+            Finding::ok("source shop", "db1:3306 answers"),
+            Finding { remedy: "SET GLOBAL binlog_format = ROW".into(), ..Finding::error("source shop", &error) },
+        ]);
+        assert!(!findings.success());
+        insta::assert_snapshot!(findings.text(), @r"
+        LEVEL  SUBJECT      FINDING
+        ok     source shop  db1:3306 answers
+        error  source shop  OT3002: binlog_format is STATEMENT
+                 remedy: SET GLOBAL binlog_format = ROW
+        ");
+    }
+}
