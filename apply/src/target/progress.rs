@@ -190,6 +190,23 @@ impl Lane {
     }
 }
 
+/// The token in a lane's progress row, without waiting for whoever writes; `None` when there is no row.
+///
+/// # Errors
+/// Lost connections; refusals.
+pub async fn owner(session: &mut Session, schema: &str, key: &LaneKey) -> Result<Option<String>, Failure> {
+    let sql = format!(
+        "SELECT `{}` FROM {} WHERE `{}` = ? AND `{}` = ? AND `{}` = ?",
+        column::OWNER,
+        progress::qualified(schema),
+        column::PIPELINE,
+        column::TOPIC,
+        column::PARTITION
+    );
+    let identity = vec![Value::from(&key.pipeline), Value::from(&key.topic), Value::from(key.partition)];
+    Ok(session.find::<(String,)>(&sql, identity).await?.map(|(owner,)| owner))
+}
+
 async fn claim_row(
     session: &mut Session,
     table: &str,

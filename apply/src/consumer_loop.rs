@@ -1,0 +1,435 @@
+//! The consumer thread of a pipeline: it owns the group membership and delivers records to the lanes.
+//!
+//! One round: notes of the rebalance callback, then requests, then messages until there are none (or the round is long),
+//! then what came is handed over. Between rounds the thread is parked; librdkafka and the mailbox unpark it, so a record
+//! waits for no timer.
+//!
+//! - An ASSIGN is answered at once with an empty `incremental_assign`, which ends the group's rebalance; the lanes then
+//!   claim their progress rows and each is added with its own offset when it asks to be positioned. librdkafka fetches
+//!   nothing of a partition before that. So a slow target holds up nobody.
+//! - A REVOKE stops the lanes and waits a moment for the batches in flight, then unassigns exactly those partitions that
+//!   are assigned. When the partitions are lost already it waits for nothing: the token in the progress row protects.
+//! - Group ownership is a hint, so a lane that met another's token asks for proof before it claims again: an offset commit
+//!   that the group accepts. A worker that was frozen gets its revocation, or a refusal, and does not fight.
+//!
+//! Failure: errors that librdkafka mends itself are shown and forgotten with the next record; a fatal one, or a lane's
+//! task that ends by itself, ends the thread with an error, and the pipeline starts a new one.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use schemas::{Code, Error, Result};
+use tokio::sync::oneshot;
+
+use crate::consumer::{Callbacks, Mailbox, Note, Request, pattern};
+use crate::consumer_lanes::{LaneHandle, LaneId, Lanes, Part};
+
+/// Messages polled before notes and requests are looked at again.
+const ROUND: usize = 2_000;
+/// Longest park. Everything that matters unparks; this is for what librdkafka does not announce.
+const PARK: Duration = Duration::from_millis(100);
+/// How often the consumer's positions are asked for after there was something new.
+const MARK_EVERY: Duration = Duration::from_millis(250);
+/// How often offsets are committed to the group, for lag tools.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How long a revocation waits for batches in flight; the whole group waits with it.
+const REVOKE_WAIT: Duration = Duration::from_secs(1);
+/// How often all lanes may be asked to compare their positions, after an error that names no partition.
+const RECHECK_EVERY: Duration = Duration::from_secs(5);
+/// How long the end waits for the last offset commit.
+const LAST_TELL: Duration = Duration::from_secs(1);
+
+/// What the thread needs from the pipeline.
+pub(crate) struct Hooks {
+    /// Starts the task of a lane.
+    pub(crate) spawn: Box<dyn FnMut(LaneId, &Part) -> LaneHandle + Send>,
+    /// Shows what is wrong with the consumer as a whole; `None`: nothing any more.
+    pub(crate) report: Box<dyn FnMut(Option<Error>) + Send>,
+    /// How long the lanes may take at the end.
+    pub(crate) drain: Duration,
+}
+
+/// The thread's state.
+pub(crate) struct ConsumerLoop {
+    consumer: BaseConsumer<Callbacks>,
+    mailbox: Arc<Mailbox>,
+    lanes: Lanes,
+    hooks: Hooks,
+    /// Requests that came while the thread waited for something else.
+    waiting: Vec<Request>,
+    /// Per open offset commit, oldest first: the lane that wants to know the outcome.
+    commits: VecDeque<Option<(LaneId, oneshot::Sender<bool>)>>,
+    marks: Due,
+    tells: Due,
+    rechecks: Due,
+    in_trouble: bool,
+}
+
+/// Something that is done at most so often.
+#[derive(Debug)]
+struct Due {
+    wanted: bool,
+    every: Duration,
+    last: Instant,
+}
+
+impl Due {
+    fn new(every: Duration, now: Instant) -> Self {
+        Self { wanted: false, every, last: now }
+    }
+
+    fn now(&mut self, now: Instant) -> bool {
+        let due = self.wanted && now.duration_since(self.last) >= self.every;
+        if due {
+            self.wanted = false;
+            self.last = now;
+        }
+        due
+    }
+}
+
+/// What a request leads to.
+#[derive(PartialEq, Eq)]
+enum Then {
+    GoOn,
+    End,
+}
+
+impl ConsumerLoop {
+    /// Takes over a consumer; call it on the thread that will run it.
+    pub(crate) fn new(
+        mut consumer: BaseConsumer<Callbacks>,
+        mailbox: Arc<Mailbox>,
+        lanes: Lanes,
+        hooks: Hooks,
+    ) -> Self {
+        mailbox.attach(std::thread::current());
+        let bell = Arc::clone(&mailbox);
+        consumer.set_nonempty_callback(move || bell.wake());
+        let now = Instant::now();
+        Self {
+            consumer,
+            mailbox,
+            lanes,
+            hooks,
+            waiting: Vec::new(),
+            commits: VecDeque::new(),
+            marks: Due::new(MARK_EVERY, now),
+            tells: Due::new(TELL_EVERY, now),
+            rechecks: Due::new(RECHECK_EVERY, now),
+            in_trouble: false,
+        }
+    }
+
+    /// Runs until [`Request::Shutdown`] or a fatal error; the lanes have ended then, and the group has been left.
+    pub(crate) fn run(mut self) -> Result<()> {
+        let result = self.rounds();
+        self.end();
+        result
+    }
+
+    fn rounds(&mut self) -> Result<()> {
+        loop {
+            self.serve_notes()?;
+            if self.serve_requests()? == Then::End {
+                return Ok(());
+            }
+            let quiet = self.poll()?;
+            let full = self.lanes.flush(quiet);
+            self.pause(full)?;
+            self.serve_timers();
+            if quiet && !self.consumer.context().any() {
+                std::thread::park_timeout(PARK);
+            }
+        }
+    }
+
+    fn serve_notes(&mut self) -> Result<()> {
+        while let Some(note) = self.consumer.context().next() {
+            match note {
+                Note::Assign(parts) => {
+                    tracing::info!(partitions = parts.len(), "the group gives partitions");
+                    self.kafka("assign", |c| c.incremental_assign(&TopicPartitionList::new()))?;
+                    self.lanes.assign(parts, &mut self.hooks.spawn);
+                }
+                Note::Revoke { parts, lost } => {
+                    tracing::info!(partitions = parts.len(), lost, "the group takes partitions");
+                    self.revoke(&parts, (!lost).then_some(REVOKE_WAIT))?;
+                }
+                Note::Committed(ok) => {
+                    if let Some(Some((lane, answer))) = self.commits.pop_front() {
+                        // A lane that does not wait any more has ended.
+                        drop(answer.send(ok && self.lanes.part(lane).is_some()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives partitions up; waits for their lanes as long as given, or not at all when the group has them already.
+    fn revoke(&mut self, parts: &[Part], wait: Option<Duration>) -> Result<()> {
+        let revoked = self.lanes.revoke(parts);
+        let ids: HashSet<LaneId> = revoked.lanes.iter().map(|(id, _)| *id).collect();
+        for (_, handle) in &revoked.lanes {
+            handle.stop.cancel();
+            if wait.is_none() {
+                handle.abandon.cancel();
+            }
+        }
+        if let Some(wait) = wait {
+            self.wait_for(ids, wait);
+            self.tell(&revoked.last_offsets(), None);
+        }
+        let list = list(revoked.unassign.iter().map(|p| (p, Offset::Invalid)))?;
+        self.kafka("unassign", |c| c.incremental_unassign(&list))
+    }
+
+    /// Waits for the end of lanes; other requests are kept for later.
+    fn wait_for(&mut self, mut ids: HashSet<LaneId>, wait: Duration) {
+        let until = Instant::now() + wait;
+        loop {
+            for request in self.mailbox.take() {
+                match request {
+                    Request::Ended { lane } if ids.remove(&lane) => {}
+                    other => self.waiting.push(other),
+                }
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if ids.is_empty() || left.is_zero() {
+                break;
+            }
+            std::thread::park_timeout(left);
+        }
+        if !ids.is_empty() {
+            tracing::warn!(lanes = ids.len(), "lanes given up before their batch in flight ended; the token protects it");
+        }
+    }
+
+    fn serve_requests(&mut self) -> Result<Then> {
+        let mut requests = std::mem::take(&mut self.waiting);
+        requests.extend(self.mailbox.take());
+        let mut places = Vec::new();
+        for request in requests {
+            match request {
+                Request::Position { lane, stream, offset } => {
+                    let Some(place) = self.lanes.position(lane, stream, offset) else { continue };
+                    if place.assigned {
+                        self.unassign(&place.part)?;
+                    }
+                    places.push((place.part, offset));
+                    self.marks.wanted = true;
+                }
+                Request::Halt { lane } => {
+                    if let Some(part) = self.lanes.halt(lane) {
+                        places.retain(|(p, _)| *p != part);
+                        self.unassign(&part)?;
+                    }
+                }
+                Request::Resume { lane } => {
+                    if let Some(part) = self.lanes.resume(lane) {
+                        let list = list([(&part, Offset::Invalid)])?;
+                        self.kafka("resume", |c| c.resume(&list))?;
+                    }
+                }
+                Request::Prove { lane, next_offset, answer } => self.prove(lane, next_offset, answer),
+                Request::Ended { lane } => self.unexpected_end(lane)?,
+                Request::Topics(topics) => self.subscribe(&topics)?,
+                Request::Shutdown => return Ok(Then::End),
+            }
+        }
+        if !places.is_empty() {
+            let list = list(places.iter().map(|(part, offset)| (part, Offset::Offset(*offset))))?;
+            self.kafka("assign", |c| c.incremental_assign(&list))?;
+            // A pause outlives the assignment that it was made in.
+            self.kafka("resume", |c| c.resume(&list))?;
+        }
+        Ok(Then::GoOn)
+    }
+
+    fn unassign(&self, part: &Part) -> Result<()> {
+        let list = list([(part, Offset::Invalid)])?;
+        self.kafka("unassign", |c| c.incremental_unassign(&list))
+    }
+
+    fn unexpected_end(&self, lane: LaneId) -> Result<()> {
+        match self.lanes.part(lane) {
+            Some(part) => {
+                let message = format!("the task of {}/{} ended by itself", part.topic, part.partition);
+                Err(Error::new(Code::LaneFailed, message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn subscribe(&self, topics: &[String]) -> Result<()> {
+        let patterns: Vec<String> = topics.iter().map(|t| pattern(t)).collect();
+        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+        if patterns.is_empty() {
+            self.consumer.unsubscribe();
+            return Ok(());
+        }
+        self.kafka("subscribe", |c| c.subscribe(&patterns))
+    }
+
+    /// Polls until there is nothing more; false when the round ended before that.
+    fn poll(&mut self) -> Result<bool> {
+        for _ in 0..ROUND {
+            let full = match self.consumer.poll(Duration::ZERO) {
+                None => return Ok(true),
+                Some(Ok(message)) => {
+                    self.marks.wanted = true;
+                    self.tells.wanted = true;
+                    let (key, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
+                    self.lanes.take(message.topic(), message.partition(), message.offset(), key, value)
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    self.marks.wanted = true;
+                    None
+                }
+                Some(Err(error)) => {
+                    self.trouble(error)?;
+                    None
+                }
+            };
+            self.pause(full)?;
+            if self.in_trouble && self.marks.wanted {
+                self.in_trouble = false;
+                (self.hooks.report)(None);
+            }
+            if self.consumer.context().any() {
+                return Ok(false);
+            }
+        }
+        Ok(false)
+    }
+
+    fn trouble(&mut self, error: KafkaError) -> Result<()> {
+        if let Some((code, text)) = self.consumer.client().fatal_error() {
+            return Err(Error::new(Code::KafkaUnavailable, format!("{code}: {text}")).with_source(error));
+        }
+        let code = error.rdkafka_error_code();
+        let positions = [
+            RDKafkaErrorCode::AutoOffsetReset,
+            RDKafkaErrorCode::OffsetOutOfRange,
+            RDKafkaErrorCode::UnknownTopicOrPartition,
+            RDKafkaErrorCode::UnknownTopicId,
+        ];
+        if code.is_some_and(|code| positions.contains(&code)) {
+            // It names no partition, and that partition stays silent from here on: every lane looks at its own.
+            tracing::warn!(%error, "a position is not in its topic any more");
+            self.rechecks.wanted = true;
+        } else {
+            tracing::debug!(%error, "poll");
+            self.in_trouble = true;
+            self.marks.wanted = false;
+            (self.hooks.report)(Some(Error::new(Code::KafkaUnavailable, error.to_string()).with_source(error)));
+        }
+        Ok(())
+    }
+
+    fn pause(&self, parts: impl IntoIterator<Item = Part>) -> Result<()> {
+        for part in parts {
+            let list = list([(&part, Offset::Invalid)])?;
+            self.kafka("pause", |c| c.pause(&list))?;
+        }
+        Ok(())
+    }
+
+    fn serve_timers(&mut self) {
+        let now = Instant::now();
+        if self.marks.now(now) {
+            self.mark();
+        }
+        self.tells.wanted = true;
+        if self.tells.now(now) {
+            let untold = self.lanes.untold();
+            self.tell(&untold, None);
+        }
+        if self.rechecks.now(now) {
+            self.lanes.recheck();
+        }
+    }
+
+    fn mark(&mut self) {
+        match self.consumer.position() {
+            Ok(positions) => {
+                for element in positions.elements() {
+                    if let Offset::Offset(offset) = element.offset() {
+                        self.lanes.mark(element.topic(), element.partition(), offset);
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(%error, "positions"),
+        }
+    }
+
+    fn prove(&mut self, lane: LaneId, next_offset: i64, answer: oneshot::Sender<bool>) {
+        // Whoever dropped the answer's receiver has ended.
+        match self.lanes.part(lane).cloned() {
+            Some(part) => self.tell(&[(part, next_offset)], Some((lane, answer))),
+            None => drop(answer.send(false)),
+        }
+    }
+
+    /// Commits offsets to the group without waiting.
+    fn tell(&mut self, offsets: &[(Part, i64)], proof: Option<(LaneId, oneshot::Sender<bool>)>) {
+        if offsets.is_empty() {
+            return;
+        }
+        let sent = list(offsets.iter().map(|(part, offset)| (part, Offset::Offset(*offset))))
+            .and_then(|list| self.kafka("commit", |c| c.commit(&list, CommitMode::Async)));
+        match (sent, proof) {
+            (Ok(()), proof) => self.commits.push_back(proof),
+            (Err(error), proof) => {
+                tracing::debug!(%error, "offset commit");
+                if let Some((_, answer)) = proof {
+                    drop(answer.send(false));
+                }
+            }
+        }
+    }
+
+    /// Stops the lanes, tells the group their last offsets and leaves it.
+    fn end(mut self) {
+        let parts = self.lanes.parts();
+        let drain = self.hooks.drain;
+        if let Err(error) = self.revoke(&parts, Some(drain)) {
+            tracing::debug!(%error, "at the end");
+        }
+        let until = Instant::now() + LAST_TELL;
+        while !self.commits.is_empty() && Instant::now() < until {
+            drop(self.consumer.poll(Duration::from_millis(20)));
+            while let Some(note) = self.consumer.context().next() {
+                if matches!(note, Note::Committed(_)) {
+                    self.commits.pop_front();
+                }
+            }
+        }
+        self.consumer.context().close();
+        // Dropping the consumer leaves the group, so that the others need not wait for the session to end.
+    }
+
+    fn kafka(
+        &self,
+        what: &str,
+        call: impl FnOnce(&BaseConsumer<Callbacks>) -> rdkafka::error::KafkaResult<()>,
+    ) -> Result<()> {
+        call(&self.consumer).map_err(|e| Error::new(Code::KafkaUnavailable, format!("{what}: {e}")).with_source(e))
+    }
+}
+
+fn list<'a>(parts: impl IntoIterator<Item = (&'a Part, Offset)>) -> Result<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for (part, offset) in parts {
+        list.add_partition_offset(&part.topic, part.partition, offset)
+            .map_err(|e| Error::new(Code::KafkaUnavailable, format!("{}/{}: {e}", part.topic, part.partition)))?;
+    }
+    Ok(list)
+}

@@ -1,0 +1,143 @@
+//! Questions to Kafka about a lane's topic: its id, its partitions, its watermarks; and what the answers mean for a
+//! lane's position. The answers come from blocking calls, so they run beside the runtime, a few at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use schemas::documents::PipelineStart;
+use schemas::kafka::KafkaOptions;
+use schemas::{Code, Error, Result};
+use tokio::sync::Semaphore;
+
+use crate::consumer::{Callbacks, inquiry_config};
+use crate::consumer_lanes::Part;
+use crate::topic_id;
+
+/// Questions at a time.
+const PARALLEL: usize = 8;
+/// How long an answer may take.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// A partition as Kafka has it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TopicNow {
+    /// The topic's id.
+    pub(crate) id: String,
+    /// Offset of the oldest record.
+    pub(crate) low: i64,
+    /// The last stable offset: the end, as a reader of committed records sees it.
+    pub(crate) high: i64,
+}
+
+/// Asks.
+#[derive(Clone)]
+pub(crate) struct Inquiry {
+    client: Arc<BaseConsumer<Callbacks>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Inquiry {
+    /// A client of its own, without a group.
+    ///
+    /// # Errors
+    /// `OT1004` when librdkafka refuses a property.
+    pub(crate) fn new(kafka: &KafkaOptions) -> Result<Self> {
+        let client = inquiry_config(kafka)
+            .create_with_context(Callbacks::default())
+            .map_err(|e| Error::new(Code::ConfigInvalid, format!("kafka.client: {e}")))?;
+        Ok(Self { client: Arc::new(client), permits: Arc::new(Semaphore::new(PARALLEL)) })
+    }
+
+    /// The partition as it is now.
+    ///
+    /// # Errors
+    /// `OT4003` when the topic has another count of partitions than one, or is gone; `OT4001` without an answer.
+    pub(crate) async fn topic(&self, part: &Part) -> Result<TopicNow> {
+        let Ok(_permit) = self.permits.acquire().await else {
+            return Err(Error::new(Code::KafkaUnavailable, "the client is closed"));
+        };
+        let (client, part) = (Arc::clone(&self.client), part.clone());
+        let answer = tokio::task::spawn_blocking(move || ask(&client, &part)).await;
+        answer.map_err(|e| Error::new(Code::KafkaUnavailable, "the question was not answered").with_source(e))?
+    }
+}
+
+fn ask(client: &BaseConsumer<Callbacks>, part: &Part) -> Result<TopicNow> {
+    // Serves what librdkafka has to say to this client, which nobody else polls.
+    while client.poll(Duration::ZERO).is_some() {}
+    let mut topics = topic_id::describe(client.client(), &[&part.topic], WAIT)?;
+    let facts = topics
+        .remove(&part.topic)
+        .ok_or_else(|| Error::new(Code::TopicInvalid, format!("the topic {} is gone", part.topic)))?;
+    if facts.partitions != 1 {
+        let message = format!(
+            "the topic {} has {} partitions; this version applies topics of one partition",
+            part.topic, facts.partitions
+        );
+        return Err(Error::new(Code::TopicInvalid, message));
+    }
+    let (low, high) = client.fetch_watermarks(&part.topic, part.partition, WAIT).map_err(|e| {
+        Error::new(Code::KafkaUnavailable, format!("the ends of {}/{}: {e}", part.topic, part.partition)).with_source(e)
+    })?;
+    Ok(TopicNow { id: facts.id, low, high })
+}
+
+/// Where a lane without progress begins.
+pub(crate) fn start(now: &TopicNow, start: PipelineStart) -> i64 {
+    match start {
+        PipelineStart::Earliest => now.low,
+        PipelineStart::Latest => now.high,
+    }
+}
+
+/// Whether a position fits its topic.
+///
+/// # Errors
+/// `OT4003` when the topic was made anew or was cut off behind the position, `OT4004` when retention has passed it.
+pub(crate) fn check_position(part: &Part, next_offset: i64, topic_id: &str, now: &TopicNow) -> Result<()> {
+    let name = format!("{}/{}", part.topic, part.partition);
+    if !topic_id.is_empty() && topic_id != now.id {
+        let message = format!(
+            "the topic {} was deleted and made again: the progress belongs to the topic id {topic_id}, it has {} now",
+            part.topic, now.id
+        );
+        return Err(Error::new(Code::TopicInvalid, message));
+    }
+    if next_offset < now.low {
+        let message = format!(
+            "{name}: the offsets {next_offset} to {} are lost, the oldest record there is {}",
+            now.low - 1,
+            now.low
+        );
+        return Err(Error::new(Code::OffsetLost, message));
+    }
+    if next_offset > now.high {
+        let message =
+            format!("{name} ends at offset {}, before the next offset {next_offset} of the progress", now.high);
+        return Err(Error::new(Code::TopicInvalid, message));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_compared_with_the_topic() {
+        let part = Part { topic: "t".into(), partition: 0 };
+        let now = TopicNow { id: "A".into(), low: 10, high: 20 };
+        let code = |next, id| check_position(&part, next, id, &now).map_err(|e| (e.code(), e.message().to_owned()));
+        for next in [10, 15, 20] {
+            assert_eq!(code(next, "A"), Ok(()));
+            assert_eq!(code(next, ""), Ok(()), "progress made before ids were kept");
+        }
+        let lost = code(7, "A").expect_err("lost");
+        assert_eq!(lost.0, Code::OffsetLost);
+        assert!(lost.1.contains("the offsets 7 to 9 are lost"), "{}", lost.1);
+        assert_eq!(code(21, "A").expect_err("cut").0, Code::TopicInvalid);
+        assert_eq!(code(15, "B").expect_err("other").0, Code::TopicInvalid);
+        assert_eq!((start(&now, PipelineStart::Earliest), start(&now, PipelineStart::Latest)), (10, 20));
+    }
+}

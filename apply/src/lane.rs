@@ -1,0 +1,334 @@
+//! A lane: one partition of one topic, applied in order by one task.
+//!
+//! ```text
+//!            ┌──────────────── document changed, recheck ───────────────┐
+//!            ▼                                                           │
+//!  claim the progress row ──▶ position the consumer ──▶ batches ─────────┤
+//!    ▲   ▲                                                │ │ │ │        │
+//!    │   └── backoff ◀── connection lost, target busy ────┘ │ │ └─▶ stop │
+//!    │       prove ownership ◀── another's token ───────────┘ │          │
+//!    │                                                         ▼         │
+//!    └───────────────────── document changed ◀──────────── paused        │
+//! ```
+//!
+//! Exactly once rests on the progress row alone (`target::progress`): every batch moves it from the offset and token this
+//! task believes in, in the transaction of its rows. So nothing here has to be right for correctness but two things:
+//! records are handed to the writer in order of offset without a gap from the claimed offset on, and the position never
+//! passes a record that was not handed over. Both hold because each positioning begins a new stream (`chunk`) and the
+//! intake is consumed only by commits.
+//!
+//! A claim after the first is made only while the row still has this lane's token, or after the group confirmed that the
+//! partition is ours; so a worker that slept through its own replacement does not take the lane back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use schemas::{Error, Reaction};
+use tokio::sync::{oneshot, watch};
+
+use crate::consumer::{Mailbox, Request};
+use crate::consumer_lanes::{LaneHandle, LaneId, Part};
+use crate::inquiry::{self, Inquiry, TopicNow};
+use crate::lane_batch::Intake;
+use crate::lane_plan::Plans;
+use crate::lane_report::Report;
+use crate::pipeline::{Config, TablePlan};
+use crate::pool::{Backoff, Pooled};
+use crate::target::failure::Failure;
+use crate::target::progress::{self, Lane, LaneKey, Start};
+
+/// Wait before the group is asked again whether the partition is ours.
+const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What lanes share.
+#[derive(Clone)]
+pub(crate) struct Services {
+    /// Questions to Kafka.
+    pub(crate) inquiry: Inquiry,
+    /// The schemas of the records.
+    pub(crate) schemas: coordination::SchemaStore,
+    /// The consumer thread.
+    pub(crate) mailbox: Arc<Mailbox>,
+}
+
+/// The task of a lane.
+pub(crate) struct LaneTask {
+    pub(crate) id: LaneId,
+    pub(crate) part: Part,
+    pub(crate) handle: LaneHandle,
+    pub(crate) services: Services,
+    pub(crate) config: watch::Receiver<Arc<Config>>,
+    pub(crate) report: Report,
+    pub(crate) state: Progress,
+}
+
+/// Where the lane stands.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// The progress row as claimed.
+    pub(crate) held: Option<Lane>,
+    /// Records not committed yet.
+    pub(crate) intake: Intake,
+    /// Decoders and mappings by schema.
+    pub(crate) plans: Plans,
+    /// The offset and ordinal that `intake` continues; `None`: no stream runs.
+    continues: Option<(i64, i64)>,
+    tokens: Tokens,
+}
+
+/// The tokens by which the progress row may be ours: that of the last claim, and of the one before, in case the last
+/// one's outcome is unknown.
+#[derive(Debug, Default)]
+struct Tokens {
+    current: Option<String>,
+    before: Option<String>,
+    /// The group confirmed the partition after another's token was seen.
+    proven: bool,
+}
+
+impl Tokens {
+    /// Whether a claim may follow on what the row says now.
+    fn may_claim(&self, owner: Option<&str>) -> bool {
+        let Some(owner) = owner else { return true };
+        self.proven || self.current.is_none() || [&self.current, &self.before].into_iter().flatten().any(|t| t == owner)
+    }
+
+    fn fresh(&mut self) -> String {
+        let token = format!("{:032x}", rand::random::<u128>());
+        self.before = self.current.replace(token.clone());
+        self.proven = false;
+        token
+    }
+}
+
+/// How a stretch of work ended.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// The lane is to end.
+    Stop,
+    /// Claim again, at once.
+    Again,
+    /// Claim again after a wait.
+    Retry(Error),
+    /// Another worker's token is in the row.
+    Taken(Error),
+    /// Nothing more until the documents change.
+    Paused(Error),
+    /// The table is not mapped any more; the group will take the partition.
+    Unmapped,
+}
+
+impl From<Error> for Turn {
+    fn from(error: Error) -> Self {
+        match error.code().reaction() {
+            Reaction::Retry => Self::Retry(error),
+            Reaction::PauseTable | Reaction::Stop => Self::Paused(error),
+        }
+    }
+}
+
+impl From<Failure> for Turn {
+    fn from(failure: Failure) -> Self {
+        failure.error.into()
+    }
+}
+
+/// Tells the consumer that the task is over, also when it panicked.
+struct EndOfTask {
+    mailbox: Arc<Mailbox>,
+    lane: LaneId,
+}
+
+impl Drop for EndOfTask {
+    fn drop(&mut self) {
+        self.mailbox.send(Request::Ended { lane: self.lane });
+    }
+}
+
+impl LaneTask {
+    /// Runs until the consumer asks it to stop.
+    pub(crate) async fn run(mut self) {
+        let _end = EndOfTask { mailbox: Arc::clone(&self.services.mailbox), lane: self.id };
+        let mut backoff = Backoff::default();
+        loop {
+            let config = Arc::clone(&self.config.borrow_and_update());
+            let stay = match self.serve(&config, &mut backoff).await {
+                Turn::Stop => false,
+                Turn::Again => true,
+                Turn::Retry(error) => {
+                    self.report.retrying(&error);
+                    self.rest(Some(backoff.next())).await
+                }
+                Turn::Taken(error) => {
+                    self.report.retrying(&error);
+                    self.halt();
+                    self.prove().await
+                }
+                Turn::Paused(error) => {
+                    self.report.paused(&error);
+                    self.halt();
+                    self.rest(None).await
+                }
+                Turn::Unmapped => {
+                    self.halt();
+                    self.rest(None).await
+                }
+            };
+            if !stay {
+                break;
+            }
+        }
+        self.report.gone();
+    }
+
+    async fn serve(&mut self, config: &Arc<Config>, backoff: &mut Backoff) -> Turn {
+        let Some(table) = config.tables.get(&self.part.topic).cloned() else { return Turn::Unmapped };
+        let stop = self.handle.stop.clone();
+        let claimed = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Turn::Stop,
+            claimed = self.claim(config, &table) => claimed,
+        };
+        match claimed {
+            Ok(()) => self.apply(config, &table, backoff).await,
+            Err(turn) => turn,
+        }
+    }
+
+    /// Claims the progress row, compares it with the topic and positions the consumer where it is not right already.
+    async fn claim(&mut self, config: &Config, table: &TablePlan) -> Result<(), Turn> {
+        let mut now = self.services.inquiry.topic(&self.part).await?;
+        let mut pooled = config.pool.acquire().await?;
+        let claimed = self.claim_row(config, table, &now, &mut pooled).await?;
+        pooled.give_back();
+        if claimed.next_offset > now.high {
+            // The question is older than the claim; somebody may have written and applied in between.
+            now = self.services.inquiry.topic(&self.part).await?;
+        }
+        inquiry::check_position(&self.part, claimed.next_offset, &claimed.topic_id, &now)?;
+        self.state.plans.clear();
+        self.handle.committed.store(claimed.next_offset, Ordering::Relaxed);
+        let at = (claimed.next_offset, claimed.ordinal);
+        if self.state.continues != Some(at) {
+            self.state.intake.clear();
+            let stream = self.handle.queue.begin_stream();
+            self.services.mailbox.send(Request::Position { lane: self.id, stream, offset: claimed.next_offset });
+            self.state.continues = Some(at);
+        }
+        tracing::info!(
+            pipeline = config.name,
+            topic = self.part.topic,
+            partition = self.part.partition,
+            offset = claimed.next_offset,
+            new = claimed.new,
+            "lane claimed"
+        );
+        self.report.running(claimed.next_offset, now.high);
+        Ok(())
+    }
+
+    async fn claim_row(
+        &mut self,
+        config: &Config,
+        table: &TablePlan,
+        now: &TopicNow,
+        pooled: &mut Pooled,
+    ) -> Result<progress::Claimed, Turn> {
+        let schema = config.pool.schema();
+        let key = LaneKey {
+            pipeline: config.name.clone(),
+            topic: self.part.topic.clone(),
+            partition: self.part.partition,
+        };
+        if self.state.tokens.current.is_some() {
+            let owner = progress::owner(pooled.session(), schema, &key).await?;
+            if !self.state.tokens.may_claim(owner.as_deref()) {
+                let message = format!("{key}: the progress row has the token of another worker");
+                return Err(Turn::Taken(Error::new(schemas::Code::LaneTaken, message)));
+            }
+        }
+        let token = self.state.tokens.fresh();
+        let start =
+            Start { next_offset: inquiry::start(now, table.start), ordinal: -1, topic_id: now.id.clone() };
+        let (mut lane, claimed) = Lane::claim(pooled.session(), schema, key, &token, &start).await?;
+        lane.set_document_version(config.version);
+        self.state.held = Some(lane);
+        Ok(claimed)
+    }
+
+    /// Lets the consumer deliver nothing more, and forgets what it delivered.
+    fn halt(&mut self) {
+        self.state.continues = None;
+        self.state.intake.clear();
+        self.handle.queue.begin_stream();
+        self.services.mailbox.send(Request::Halt { lane: self.id });
+    }
+
+    /// Where the stream stands: the next claim finds the row there unless somebody moved it.
+    pub(crate) fn moved(&mut self, next_offset: i64, ordinal: i64) {
+        self.handle.committed.store(next_offset, Ordering::Relaxed);
+        self.state.continues = Some((next_offset, ordinal));
+    }
+
+    /// Waits for a change of the documents, or for some time; false when the lane is to end.
+    async fn rest(&mut self, wait: Option<std::time::Duration>) -> bool {
+        let wait = async {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.handle.stop.cancelled() => false,
+            changed = self.config.changed() => changed.is_ok(),
+            () = wait => true,
+        }
+    }
+
+    /// Asks the group until it says that the partition is ours; false when the lane is to end.
+    async fn prove(&mut self) -> bool {
+        loop {
+            let (answer, outcome) = oneshot::channel();
+            let next_offset = self.handle.committed.load(Ordering::Relaxed).max(0);
+            self.services.mailbox.send(Request::Prove { lane: self.id, next_offset, answer });
+            let ours = tokio::select! {
+                biased;
+                () = self.handle.stop.cancelled() => return false,
+                ours = outcome => ours.unwrap_or(false),
+            };
+            if ours {
+                self.state.tokens.proven = true;
+                return true;
+            }
+            if !self.rest(Some(ASK_AGAIN)).await {
+                return false;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_token_needs_proof() {
+        let mut tokens = Tokens::default();
+        assert!(tokens.may_claim(Some("theirs")), "the first claim follows on the group's assignment");
+        let first = tokens.fresh();
+        assert_eq!(first.len(), 32);
+        assert!(tokens.may_claim(Some(&first)));
+        assert!(tokens.may_claim(None));
+        assert!(!tokens.may_claim(Some("theirs")));
+        let second = tokens.fresh();
+        assert!(tokens.may_claim(Some(&first)), "the second claim's outcome may be unknown");
+        assert!(tokens.may_claim(Some(&second)));
+        tokens.fresh();
+        assert!(!tokens.may_claim(Some(&first)));
+        tokens.proven = true;
+        assert!(tokens.may_claim(Some("theirs")));
+        tokens.fresh();
+        assert!(!tokens.may_claim(Some("theirs")), "a proof is good for one claim");
+    }
+}

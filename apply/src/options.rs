@@ -1,0 +1,53 @@
+//! Settings of the apply role: `[apply]` of otter.toml.
+
+use serde::{Deserialize, Serialize};
+use schemas::documents::{Interval, Size};
+
+use crate::chunk::Limits;
+
+/// What an operator may set. The defaults let a process with a few hundred lanes live in 256 MiB.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Bytes of records that may wait for one lane (one partition); beyond it the partition is paused.
+    pub lane_queue: Size,
+    /// Bytes of records that may wait for all lanes of the process together; beyond it every lane is paused at its equal
+    /// share.
+    pub queues: Size,
+    /// Bytes that librdkafka may prefetch for each pipeline, before they are handed to the lanes.
+    pub prefetch: Size,
+    /// When a lane is behind, its batches may grow to this many times the `rows` of its batch settings.
+    pub backlog_factor: u32,
+    /// How long a lane that stops for a rebalance or a shutdown may take to finish the batch in flight.
+    pub drain: Interval,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            lane_queue: Size::mebibytes(4),
+            queues: Size::mebibytes(32),
+            prefetch: Size::mebibytes(16),
+            backlog_factor: 5,
+            drain: Interval::from_secs(5),
+        }
+    }
+}
+
+impl Options {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { lane: self.lane_queue.as_usize().max(1), total: self.queues.as_usize().max(1) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_settings_are_refused() {
+        assert!(serde_json::from_str::<Options>(r#"{"lane_queue": "1MiB"}"#).is_ok());
+        let error = serde_json::from_str::<Options>(r#"{"lanes": 3}"#).expect_err("refused");
+        assert!(error.to_string().contains("unknown field `lanes`"));
+    }
+}
