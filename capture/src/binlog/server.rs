@@ -135,7 +135,7 @@ impl SourceServer {
     }
 
     /// The error of a query that failed.
-    pub(super) fn failed(&self, what: &str, error: mysql_async::Error) -> Error {
+    pub(crate) fn failed(&self, what: &str, error: mysql_async::Error) -> Error {
         let code = match &error {
             mysql_async::Error::Server(e) if [1044, 1045, 1142, 1227].contains(&e.code) => Code::SourceGrant,
             _ => Code::SourceUnreachable,
