@@ -102,7 +102,7 @@ async fn a_watch_shows_every_change_and_what_cannot_be_read_beside_the_rest() {
 }
 
 fn other_text(name: &str) -> String {
-    source(name, "x").to_json().unwrap()
+    source(name, "x").to_json().expect("valid")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

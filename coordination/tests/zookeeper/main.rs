@@ -4,6 +4,7 @@
 
 mod documents;
 mod lease;
+mod outage;
 mod proxy;
 mod registry;
 mod sessions;

@@ -15,13 +15,13 @@ fn info(id: &str) -> WorkerInfo {
     }
 }
 
-async fn ids(coordination: &Coordination) -> Vec<String> {
-    coordination.workers().await.unwrap().into_iter().map(|worker| worker.id).collect()
+pub(crate) async fn ids(coordination: &Coordination) -> Vec<String> {
+    coordination.workers().await.expect("an answer").into_iter().map(|worker| worker.id).collect()
 }
 
 /// Announces a worker and waits until another connection sees it.
 pub(crate) async fn announce(worker: &Coordination, watcher: &Coordination) {
-    worker.register_worker(&info("w1")).unwrap();
+    worker.register_worker(&info("w1")).expect("a good id");
     eventually("the worker", async || ids(watcher).await, |ids| *ids == ["w1"]).await;
 }
 

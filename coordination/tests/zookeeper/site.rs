@@ -26,6 +26,11 @@ impl Site {
     pub(crate) fn new() -> Self {
         let servers = std::env::var("OTTER_SERVERS_ZOOKEEPER")
             .expect("OTTER_SERVERS_ZOOKEEPER is not set: run the tests through ./deploy/test");
+        Self::at(servers)
+    }
+
+    /// On a server of the test's own.
+    pub(crate) fn at(servers: String) -> Self {
         Self { servers, chroot: format!("/test-{:016x}/otter", rand::random::<u64>()) }
     }
 
@@ -47,6 +52,13 @@ impl Site {
     pub(crate) async fn connect_through(&self) -> (Coordination, Proxy) {
         let proxy = Proxy::start(&self.servers).await;
         (connect(&self.options(&proxy.address)).await, proxy)
+    }
+
+    /// A connection through a proxy whose session outlives every cut of a test.
+    pub(crate) async fn connect_patient(&self) -> (Coordination, Proxy) {
+        let proxy = Proxy::start(&self.servers).await;
+        let options = Options { session_timeout: Duration::from_secs(10), ..self.options(&proxy.address) };
+        (connect(&options).await, proxy)
     }
 
     /// A connection through a proxy whose calls give up early.
@@ -75,11 +87,10 @@ pub(crate) async fn until<T: Clone + Debug>(
 ) -> T {
     let found = tokio::time::timeout(LIMIT, receiver.wait_for(|value| wanted(value))).await;
     match found.map(|result| result.map(|value| value.clone())) {
-        Ok(Ok(value)) => return value,
-        Ok(Err(_)) => {}
-        Err(_) => {}
+        Ok(Ok(value)) => value,
+        Ok(Err(_)) => panic!("waited for {what}; nobody writes any more; last seen: {:?}", *receiver.borrow()),
+        Err(_) => panic!("waited for {what}; last seen: {:?}", *receiver.borrow()),
     }
-    panic!("waited for {what}; last seen: {:?}", *receiver.borrow());
 }
 
 /// Asks again and again until the answer is as wanted; reports the last answer.
