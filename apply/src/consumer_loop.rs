@@ -164,8 +164,7 @@ impl ConsumerLoop {
                 }
                 Note::Committed(ok) => {
                     if let Some(Some((lane, answer))) = self.commits.pop_front() {
-                        // A lane that does not wait any more has ended.
-                        drop(answer.send(ok && self.lanes.part(lane).is_some()));
+                        reply(answer, ok && self.lanes.part(lane).is_some());
                     }
                 }
             }
@@ -371,10 +370,9 @@ impl ConsumerLoop {
     }
 
     fn prove(&mut self, lane: LaneId, next_offset: i64, answer: oneshot::Sender<bool>) {
-        // Whoever dropped the answer's receiver has ended.
         match self.lanes.part(lane).cloned() {
             Some(part) => self.tell(&[(part, next_offset)], Some((lane, answer))),
-            None => drop(answer.send(false)),
+            None => reply(answer, false),
         }
     }
 
@@ -390,7 +388,7 @@ impl ConsumerLoop {
             (Err(error), proof) => {
                 tracing::debug!(%error, "offset commit");
                 if let Some((_, answer)) = proof {
-                    drop(answer.send(false));
+                    reply(answer, false);
                 }
             }
         }
@@ -422,6 +420,12 @@ impl ConsumerLoop {
         call: impl FnOnce(&BaseConsumer<Callbacks>) -> rdkafka::error::KafkaResult<()>,
     ) -> Result<()> {
         call(&self.consumer).map_err(|e| Error::new(Code::KafkaUnavailable, format!("{what}: {e}")).with_source(e))
+    }
+}
+
+fn reply(answer: oneshot::Sender<bool>, ours: bool) {
+    if answer.send(ours).is_err() {
+        tracing::debug!("the lane that asked has ended");
     }
 }
 

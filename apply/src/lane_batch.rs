@@ -67,12 +67,6 @@ impl Intake {
         self.records
     }
 
-    /// Offset of the last record, if there is one.
-    pub(crate) fn last_offset(&self) -> Option<i64> {
-        let chunk = self.chunks.back()?;
-        chunk.get(chunk.len().checked_sub(1)?).map(|record| record.offset)
-    }
-
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
@@ -363,7 +357,6 @@ mod tests {
         assert_eq!(left(&intake), [3, 4, 5, 6]);
         intake.consume(3);
         assert_eq!(left(&intake), [6]);
-        assert_eq!(intake.last_offset(), Some(6));
         assert!(matches!(intake.schema_id(), Some(Ok(7))));
         intake.set_mark(9);
         intake.consume(1);

@@ -1,0 +1,5 @@
+//! Apply against real servers: Kafka, ZooKeeper and a target, named by `OTTER_SERVERS_…`, which `./deploy/test` sets.
+
+mod basics;
+mod trouble;
+mod world;

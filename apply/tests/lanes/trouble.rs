@@ -1,0 +1,1 @@
+//! What stops a lane, what is said about it, and what makes it go on.

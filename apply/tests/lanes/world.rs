@@ -1,0 +1,384 @@
+//! A world of its own for each test: a cluster name, a topic, a target schema, a capture that writes what the test says.
+//!
+//! The servers are shared and named by `OTTER_SERVERS_…`. Waiting means asking for a condition until a deadline; the
+//! last state seen is part of the failure.
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use apply::{Apply, Context, Options};
+use coordination::{Coordination, Expected};
+use mysql_async::prelude::Queryable;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use schemas::documents::Document;
+use schemas::encode::{EventEncoder, Op, RowEvent, RowPosition, SchemaIds, SourceBlock, SourceFacts};
+use schemas::kafka::KafkaOptions;
+use schemas::status::{LaneState, LaneStatus, StatusBoard, WorkerFacts};
+use schemas::table::{Column, ColumnType, TableName, TableStructure};
+use tokio_util::sync::CancellationToken;
+
+/// How long a condition may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A row of the test's table.
+pub(crate) type Row = (i32, &'static str);
+
+/// A change of a row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Change {
+    Insert(Row),
+    Update(Row, Row),
+    Delete(Row),
+}
+
+fn address(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; ./deploy/test starts the servers and sets it"))
+}
+
+/// The test's surroundings.
+pub(crate) struct World {
+    pub(crate) name: String,
+    pub(crate) topic: String,
+    pub(crate) coordination: Coordination,
+    kafka: String,
+    target: String,
+    connection: mysql_async::Conn,
+    producer: BaseProducer,
+    encoder: EventEncoder,
+    ordinal: i64,
+    transactions: u64,
+    pub(crate) generation: i32,
+}
+
+impl World {
+    /// Makes documents, topic and target table, all named after the test.
+    pub(crate) async fn new(test: &str) -> Self {
+        let world = Self::without_topic(test).await;
+        world.create_topic(1).await;
+        world
+    }
+
+    pub(crate) async fn without_topic(test: &str) -> Self {
+        let name = format!("{test}-{:08x}", rand::random::<u32>());
+        let (kafka, target) = (address("OTTER_SERVERS_KAFKA"), address("OTTER_SERVERS_TARGET"));
+        let coordination = connect(&name).await;
+        let table = TableName::new("shop", "tb_user");
+        let topic = schemas::names::topic(&name, &table);
+        let structure = structure(table);
+        let texts = schemas::avro::event_schemas(&structure, &topic).expect("schemas");
+        let store = coordination.schemas();
+        let key = store.register(&schemas::names::key_subject(&topic), &texts.key.expect("a key")).await.expect("key");
+        let value = store.register(&schemas::names::value_subject(&topic), &texts.value).await.expect("value");
+        let encoder = EventEncoder::compile(&structure, SchemaIds { key: Some(key), value }).expect("encoder");
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &kafka).set("transactional.id", &name).set("linger.ms", "0");
+        let producer: BaseProducer = config.create().expect("producer");
+        producer.init_transactions(Duration::from_secs(20)).expect("init_transactions");
+        let url = format!("mysql://otter:otter@{target}/");
+        let connection = mysql_async::Conn::from_url(url).await.expect("the target");
+        let mut world = Self {
+            name,
+            topic,
+            coordination,
+            kafka,
+            target,
+            connection,
+            producer,
+            encoder,
+            ordinal: 0,
+            transactions: 0,
+            generation: 0,
+        };
+        let schema = world.schema();
+        world.run(&format!("CREATE DATABASE `{schema}`")).await;
+        world.run(&format!("CREATE TABLE `{schema}`.tb_user2 (id int PRIMARY KEY, name varchar(200))")).await;
+        world.put_source_and_target().await;
+        world
+    }
+
+    /// The schema of the target table and of the progress table.
+    pub(crate) fn schema(&self) -> String {
+        self.name.replace('-', "_")
+    }
+
+    pub(crate) async fn create_topic(&self, partitions: i32) {
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", &self.kafka).create().expect("admin");
+        let topic = NewTopic::new(&self.topic, partitions, TopicReplication::Fixed(1));
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
+        let made = admin.create_topics(&[topic], &options).await.expect("create");
+        made[0].as_ref().expect("created");
+        wait_for("the topic is there", || async {
+            let metadata = admin.inner().fetch_metadata(Some(&self.topic), Duration::from_secs(5));
+            let count = metadata.map(|m| m.topics()[0].partitions().iter().filter(|p| p.leader() >= 0).count());
+            if matches!(count, Ok(n) if n == partitions as usize) { Ok(()) } else { Err(format!("{count:?}")) }
+        })
+        .await;
+    }
+
+    pub(crate) async fn delete_topic(&self) {
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", &self.kafka).create().expect("admin");
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
+        admin.delete_topics(&[&self.topic], &options).await.expect("delete")[0].as_ref().expect("deleted");
+        wait_for("the topic is gone", || async {
+            let metadata = admin.inner().fetch_metadata(None, Duration::from_secs(5)).expect("metadata");
+            if metadata.topics().iter().any(|t| t.name() == self.topic) { Err("still there") } else { Ok(()) }
+        })
+        .await;
+    }
+
+    /// Deletes the records before an offset, as retention does.
+    pub(crate) async fn delete_records_before(&self, offset: i64) {
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", &self.kafka).create().expect("admin");
+        let mut list = rdkafka::TopicPartitionList::new();
+        list.add_partition_offset(&self.topic, 0, rdkafka::Offset::Offset(offset)).expect("list");
+        admin.delete_records(&list, &AdminOptions::new()).await.expect("records deleted");
+    }
+
+    async fn put_source_and_target(&self) {
+        let (host, port) = self.target.rsplit_once(':').expect("host:port");
+        let password = std::env::temp_dir().join(format!("otter-lanes-{}", self.name));
+        std::fs::write(&password, "otter").expect("a file for the password");
+        let text = format!(
+            "kind: source\nname: shop\naddresses: [127.0.0.1:1]\nuser: otter\ntopics: {{prefix: {}}}\n---\nkind: target\n\
+             name: report\ntype: mysql\naddress: {host}:{port}\nuser: otter\npassword: file:{}\ntls: {{mode: disabled}}\nschema: {}\n",
+            self.name,
+            password.display(),
+            self.schema()
+        );
+        self.put(&text).await;
+    }
+
+    /// Puts documents; the pipeline is put by [`World::pipeline`].
+    pub(crate) async fn put(&self, text: &str) {
+        for document in Document::parse_all(text).expect("documents") {
+            self.coordination.documents().put(&document, Expected::Any).await.expect("put");
+        }
+    }
+
+    /// Puts the pipeline with more lines, such as `state: paused`.
+    pub(crate) async fn pipeline(&self, more: &str) {
+        let schema = self.schema();
+        let text = format!(
+            "kind: pipeline\nname: users\nsource: shop\ntarget: report\n\
+             mappings: [{{from: shop.tb_user, to: {schema}.tb_user2}}]\n{more}\n"
+        );
+        self.put(&text).await;
+    }
+
+    /// Publishes one source transaction in a Kafka transaction of its own.
+    pub(crate) fn publish(&mut self, changes: &[Change]) {
+        self.publish_all(&[changes]);
+    }
+
+    /// Publishes source transactions in one Kafka transaction.
+    pub(crate) fn publish_all(&mut self, transactions: &[&[Change]]) {
+        self.producer.begin_transaction().expect("begin");
+        for changes in transactions {
+            self.transactions += 1;
+            let gtid = format!("0-1-{}", self.transactions);
+            for change in *changes {
+                self.ordinal += 10;
+                self.send(*change, self.ordinal, &gtid);
+            }
+        }
+        self.commit();
+    }
+
+    /// Publishes a change with an ordinal of the past.
+    pub(crate) fn repeat(&mut self, change: Change, ordinal: i64) {
+        self.producer.begin_transaction().expect("begin");
+        self.send(change, ordinal, "0-1-1");
+        self.commit();
+    }
+
+    fn commit(&self) {
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(Duration::from_millis(1));
+        }
+        self.producer.commit_transaction(Duration::from_secs(20)).expect("commit");
+    }
+
+    fn send(&self, change: Change, ordinal: i64, gtid: &str) {
+        let (op, before, after) = match change {
+            Change::Insert(row) => (Op::Create, None, Some(image(row))),
+            Change::Update(before, after) => (Op::Update, Some(image(before)), Some(image(after))),
+            Change::Delete(row) => (Op::Delete, Some(image(row)), None),
+        };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_micros();
+        let now = i64::try_from(now).expect("fits");
+        let source = SourceBlock::new(&SourceFacts {
+            version: "test",
+            name: &self.name,
+            ts_ms: now / 1000,
+            db: "shop",
+            table: "tb_user",
+            server_id: 1,
+            gtid: Some(gtid),
+            file: "binlog.000001",
+            thread: None,
+            generation: self.generation,
+        });
+        let event = RowEvent {
+            op,
+            before: before.as_deref(),
+            after: after.as_deref(),
+            source: &source,
+            position: RowPosition { pos: 4, row: 0, ordinal },
+            ts_us: now,
+        };
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        let identity = before.as_deref().or(after.as_deref()).expect("a row");
+        self.encoder.encode_key(identity, &mut key).expect("key");
+        self.encoder.encode_value(&event, &mut value).expect("value");
+        let mut record = BaseRecord::to(&self.topic).key(&key).payload(&value).partition(0);
+        while let Err((error, back)) = self.producer.send(record) {
+            assert_eq!(error.rdkafka_error_code(), Some(rdkafka::error::RDKafkaErrorCode::QueueFull), "{error}");
+            self.producer.poll(Duration::from_millis(1));
+            record = back;
+        }
+    }
+
+    pub(crate) async fn run(&mut self, sql: &str) {
+        self.connection.query_drop(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+    }
+
+    /// The target's rows.
+    pub(crate) async fn rows(&mut self) -> Vec<(i32, String)> {
+        let sql = format!("SELECT id, name FROM `{}`.tb_user2 ORDER BY id", self.schema());
+        self.connection.query(sql).await.expect("rows")
+    }
+
+    /// Offset and ordinal of the progress row.
+    pub(crate) async fn progress(&mut self) -> (i64, i64) {
+        let sql = format!("SELECT next_offset, ordinal FROM `{}`.progress", self.schema());
+        self.connection.query_first(sql).await.expect("progress").expect("a row")
+    }
+
+    /// Waits until the target holds exactly these rows.
+    pub(crate) async fn wait_for_rows(&mut self, rows: &[Row]) {
+        let wanted: Vec<(i32, String)> = rows.iter().map(|(id, name)| (*id, (*name).to_owned())).collect();
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let seen = self.rows().await;
+            if seen == wanted {
+                return;
+            }
+            assert!(Instant::now() < until, "the rows are {seen:?}, not {wanted:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until the progress stands at an offset or behind it.
+    pub(crate) async fn wait_for_offset(&mut self, offset: i64) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let seen = self.progress().await;
+            if seen.0 >= offset {
+                return;
+            }
+            assert!(Instant::now() < until, "the progress stands at {seen:?}, not at {offset}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Drops what was made in the databases.
+    pub(crate) async fn end(mut self) {
+        let sql = format!("DROP DATABASE `{}`", self.schema());
+        self.run(&sql).await;
+        std::fs::remove_file(std::env::temp_dir().join(format!("otter-lanes-{}", self.name))).expect("the password");
+    }
+}
+
+/// Asks until the answer is `Ok`; panics with the last `Err`.
+pub(crate) async fn wait_for<T, E: Debug, F: Future<Output = Result<T, E>>>(
+    what: &str,
+    mut ask: impl FnMut() -> F,
+) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(state) => assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}, last seen {state:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn connect(cluster: &str) -> Coordination {
+    let mut options = coordination::Options::new(address("OTTER_SERVERS_ZOOKEEPER"));
+    options.chroot = schemas::names::default_chroot(cluster);
+    Coordination::connect(&options, CancellationToken::new()).await.expect("ZooKeeper")
+}
+
+fn structure(name: TableName) -> TableStructure {
+    let column = |name: &str, ty, nullable| Column { name: name.to_owned(), ty, nullable };
+    TableStructure {
+        name,
+        columns: vec![
+            column("id", ColumnType::Int { bytes: 4, unsigned: false }, false),
+            column("name", ColumnType::Text { length_bytes: 2 }, true),
+        ],
+        key: vec![0],
+    }
+}
+
+/// The row as a binlog event holds it: null bits, id, name.
+fn image((id, name): Row) -> Vec<u8> {
+    let mut out = vec![0];
+    out.extend_from_slice(&id.to_le_bytes());
+    out.extend_from_slice(&u16::try_from(name.len()).expect("short").to_le_bytes());
+    out.extend_from_slice(name.as_bytes());
+    out
+}
+
+/// An apply role in this process.
+pub(crate) struct Worker {
+    pub(crate) board: StatusBoard,
+    pub(crate) metrics: prometheus_client::registry::Registry,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<schemas::Result<()>>,
+}
+
+impl Worker {
+    pub(crate) async fn start(cluster: &str) -> Self {
+        let coordination = connect(cluster).await;
+        let board = StatusBoard::new(WorkerFacts::default());
+        let mut metrics = prometheus_client::registry::Registry::default();
+        let kafka = KafkaOptions { brokers: address("OTTER_SERVERS_KAFKA"), ..KafkaOptions::default() };
+        let context =
+            Context { cluster: cluster.to_owned(), kafka, coordination, status: board.clone(), metrics: &mut metrics };
+        let apply = Apply::new(Options::default(), context).expect("apply");
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(apply.run(shutdown.clone()));
+        Self { board, metrics, shutdown, task }
+    }
+
+    /// The lane, when this worker has one.
+    pub(crate) fn lane(&self) -> Option<LaneStatus> {
+        self.board.snapshot().pipelines.into_iter().find_map(|p| p.lanes.into_iter().next())
+    }
+
+    /// Waits until this worker's only lane is in a state, and answers it.
+    pub(crate) async fn wait_for_lane(&self, state: LaneState) -> LaneStatus {
+        wait_for(&format!("the lane is {state:?}"), || async {
+            self.lane().filter(|lane| lane.state == state).ok_or_else(|| self.board.snapshot().pipelines)
+        })
+        .await
+    }
+
+    /// Stops it as SIGTERM does.
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.expect("no panic").expect("no error");
+    }
+
+    pub(crate) async fn run_for_ever(self) {
+        self.task.await.expect("no panic").expect("no error");
+    }
+}
