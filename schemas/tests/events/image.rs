@@ -12,6 +12,10 @@ pub(crate) fn image(structure: &TableStructure, row: &[Cell]) -> Vec<u8> {
             out[index / 8] |= 1 << (index % 8);
         }
     }
+    if row.len() % 8 != 0 {
+        // the server sets the bits beyond the last column
+        out[row.len() / 8] |= 0xff << (row.len() % 8);
+    }
     for (column, cell) in structure.columns.iter().zip(row) {
         put(column.ty, cell, &mut out);
     }

@@ -1,6 +1,6 @@
 //! Events from end to end of the contract: row image → encoder → Avro → decoder, against writers that share no code
-//! with either: an image writer made from the protocol's description, and apache-avro with values made by jiff and
-//! schoolbook arithmetic.
+//! with either: an image writer made from the protocol's description (and held to images that a server wrote), and
+//! apache-avro with values made by jiff and schoolbook arithmetic.
 
 mod golden;
 mod hostile;
@@ -8,3 +8,4 @@ mod image;
 mod oracle;
 mod properties;
 mod rows;
+mod server;

@@ -11,7 +11,7 @@ use crate::image::image;
 use crate::oracle::{self, Event, Owned};
 use crate::rows::{Case, Cell, IDS, case, facts, ids};
 
-fn owned(datum: Datum<'_>) -> Owned {
+pub(crate) fn owned(datum: Datum<'_>) -> Owned {
     match datum {
         Datum::Null => Owned::Null,
         Datum::Int(n) => Owned::Int(n),
