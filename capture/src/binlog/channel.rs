@@ -172,3 +172,75 @@ impl Drop for Receiver {
         self.shared.drained.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn event(log_pos: u64, length: usize) -> RawEvent {
+        RawEvent {
+            event_type: 2,
+            timestamp: 0,
+            server_id: 1,
+            log_pos,
+            flags: 0,
+            body: Bytes::from(vec![0; length]),
+        }
+    }
+
+    fn chunk(positions: std::ops::Range<u64>, length: usize) -> Chunk {
+        let mut chunk = Chunk::default();
+        positions.for_each(|p| chunk.push(event(p, length)));
+        chunk
+    }
+
+    #[tokio::test]
+    async fn order_and_bound_hold_between_task_and_thread() {
+        let limit = 4096;
+        let (mut sender, mut receiver) = channel(limit);
+        let shared = Arc::clone(&sender.0);
+        let thread = std::thread::spawn(move || {
+            let mut next = 0;
+            loop {
+                match receiver.recv_timeout(Duration::from_secs(10)) {
+                    Received::Event(event) => {
+                        assert_eq!(event.log_pos, next);
+                        next += 1;
+                    }
+                    Received::Empty => panic!("nothing came for 10 s; received {next}"),
+                    Received::Closed => return next,
+                }
+            }
+        });
+        for n in 0..2000 {
+            sender.send(chunk(n * 10..n * 10 + 10, 100)).await.unwrap();
+            assert!(shared.state.lock().bytes <= limit);
+        }
+        drop(sender);
+        assert_eq!(thread.join().unwrap(), 20_000);
+    }
+
+    #[tokio::test]
+    async fn a_chunk_beyond_the_bound_passes_alone() {
+        let (mut sender, mut receiver) = channel(10);
+        sender.send(chunk(0..1, 1000)).await.unwrap();
+        let second = tokio::time::timeout(Duration::from_millis(20), sender.send(chunk(1..2, 1000))).await;
+        assert!(second.is_err(), "the second chunk must wait");
+        assert!(matches!(receiver.try_recv(), Received::Event(e) if e.log_pos == 0));
+        assert!(matches!(receiver.try_recv(), Received::Empty));
+        sender.send(chunk(2..3, 1)).await.unwrap();
+        drop(sender);
+        assert!(matches!(receiver.try_recv(), Received::Event(e) if e.log_pos == 2));
+        assert!(matches!(receiver.try_recv(), Received::Closed));
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_waits_learns_that_the_receiver_is_gone() {
+        let (mut sender, receiver) = channel(10);
+        sender.send(chunk(0..1, 1000)).await.unwrap();
+        let waiting = tokio::spawn(async move { sender.send(chunk(1..2, 1000)).await });
+        drop(receiver);
+        assert_eq!(waiting.await.unwrap(), Err(ReceiverGone));
+    }
+}

@@ -382,3 +382,90 @@ fn sql_mode(variables: &[u8]) -> Option<u64> {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{Rng, RngExt, SeedableRng};
+
+    use super::*;
+
+    fn raw(event_type: u8, flags: u16, body: &[u8]) -> RawEvent {
+        RawEvent { event_type, timestamp: 1, server_id: 7, log_pos: 4, flags, body: Bytes::copy_from_slice(body) }
+    }
+
+    #[test]
+    fn gtids_carry_their_flags() {
+        let mut body = Vec::new();
+        body.extend_from_slice(&42_u64.to_le_bytes());
+        body.extend_from_slice(&3_u32.to_le_bytes());
+        body.push(1 | 32);
+        body.extend_from_slice(&[0; 6]);
+        let event = raw(kind::GTID, 0, &body);
+        let Event::Gtid(gtid) = event.parse().unwrap() else { panic!("not a GTID") };
+        assert_eq!(gtid.gtid.to_string(), "3-7-42");
+        assert!(gtid.standalone && gtid.ddl && !gtid.transactional && gtid.alter_phase.is_none());
+        // A group commit id, an XA id, and a phase of ALTER.
+        let mut body = body[..12].to_vec();
+        body.push(2 | 64);
+        body.extend_from_slice(&[9; 8]);
+        body.extend_from_slice(&[1, 0, 0, 0, 2, 1, b'a', b'b', b'c', 4]);
+        let event = raw(kind::GTID, 0, &body);
+        let Event::Gtid(gtid) = event.parse().unwrap() else { panic!("not a GTID") };
+        assert!(gtid.xa_prepared && gtid.alter_phase == Some(AlterPhase::Commit));
+    }
+
+    #[test]
+    fn rows_of_both_versions_are_taken_apart() {
+        let head = [5, 0, 0, 0, 0, 0, 1, 0];
+        let v1 = [&head[..], &[10, 0xff, 0x03, 0xff, 0x03, 1, 2, 3]].concat();
+        let v2 = [&head[..], &[5, 0, 1, 2, 3, 10, 0xff, 0x03, 0xff, 0x01, 1, 2, 3]].concat();
+        for (event_type, body, full) in [(kind::UPDATE_ROWS_V1, v1, true), (kind::UPDATE_ROWS, v2, false)] {
+            let event = raw(event_type, 0, &body);
+            let Event::Rows(rows) = event.parse().unwrap() else { panic!("no rows") };
+            assert_eq!((rows.kind, rows.table_id, rows.columns, rows.rows), (RowsKind::Update, 5, 10, &[1, 2, 3][..]));
+            assert!(rows.statement_end);
+            assert_eq!(rows.is_full(), full);
+        }
+    }
+
+    #[test]
+    fn queries_give_text_schema_and_mode() {
+        let mut body = vec![8, 0, 0, 0, 0, 0, 0, 0, 2, 5, 4, 14, 0];
+        body.extend_from_slice(&[0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 0, 0, 0, 0]);
+        body.extend_from_slice(b"db\0DROP TABLE t");
+        let event = raw(kind::QUERY, 0, &body);
+        let Event::Query(query) = event.parse().unwrap() else { panic!("no query") };
+        assert_eq!((query.schema, query.sql), (&b"db"[..], &b"DROP TABLE t"[..]));
+        assert_eq!((query.thread, query.error_code, query.sql_mode), (8, 0x0405, 4));
+    }
+
+    #[test]
+    fn only_what_is_marked_ignorable_is_passed_over() {
+        assert!(matches!(raw(200, FLAG_IGNORABLE, &[]).parse().unwrap(), Event::Ignorable));
+        assert!(matches!(raw(200, 0, &[]).parse().unwrap(), Event::Unsupported { type_name: "unknown" }));
+        for event_type in [26, 40, 165, 166, 171] {
+            assert!(matches!(raw(event_type, 0, &[1; 40]).parse().unwrap(), Event::Unsupported { .. }), "{event_type}");
+        }
+        assert!(matches!(raw(kind::ANNOTATE_ROWS, 0, b"x").parse().unwrap(), Event::Ignorable));
+    }
+
+    #[test]
+    fn hostile_bytes_give_an_error_at_worst() {
+        let seed: u64 = rand::random();
+        println!("seed {seed}");
+        let mut random = StdRng::seed_from_u64(seed);
+        for _ in 0..200_000 {
+            let mut body = vec![0; random.random_range(0..64)];
+            random.fill_bytes(&mut body);
+            let event = raw(random.random(), random.random(), &body);
+            match event.parse() {
+                Ok(Event::Rows(rows)) => {
+                    rows.is_full();
+                }
+                Ok(_) => {}
+                Err(error) => assert_eq!(error.code(), Code::BinlogCorrupt),
+            }
+        }
+    }
+}

@@ -353,3 +353,118 @@ fn type_name(code: u8) -> &'static str {
         _ => "unknown",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{Rng, RngExt, SeedableRng};
+
+    use super::*;
+
+    fn collations() -> Collations {
+        [(45, "utf8mb4"), (63, "binary"), (8, "latin1"), (33, "utf8mb3")].into_iter().collect()
+    }
+
+    /// A TABLE_MAP body of shop.t out of (name, type, metadata), the optional metadata behind.
+    fn body(columns: &[(&str, u8, &[u8])], optional: &[(u8, &[u8])]) -> Vec<u8> {
+        let lenenc = |bytes: &[u8]| [&[u8::try_from(bytes.len()).unwrap()], bytes].concat();
+        let mut body = vec![9, 0, 0, 0, 0, 0, 1, 0];
+        body.extend(b"\x04shop\0\x01t\0");
+        body.extend(lenenc(&columns.iter().map(|c| c.1).collect::<Vec<_>>()));
+        body.extend(lenenc(&columns.iter().flat_map(|c| c.2.to_vec()).collect::<Vec<_>>()));
+        body.extend(vec![0b10; columns.len().div_ceil(8)]);
+        for (field, value) in optional {
+            body.push(*field);
+            body.extend(lenenc(value));
+        }
+        body.push(4);
+        body.extend(lenenc(&columns.iter().flat_map(|c| lenenc(c.0.as_bytes())).collect::<Vec<_>>()));
+        body
+    }
+
+    #[test]
+    fn full_metadata_gives_the_structure() {
+        let columns: [(&str, u8, &[u8]); 7] = [
+            ("id", code::LONG, &[]),
+            ("名", code::VARCHAR, &[0x90, 0x01]),
+            ("price", code::NEWDECIMAL, &[10, 2]),
+            ("n", code::TINY, &[]),
+            ("hash", code::STRING, &[254, 20]),
+            ("char", code::STRING, &[238, 252]),
+            ("note", code::BLOB, &[2]),
+        ];
+        // id is unsigned; the second character column, hash, is binary; the key is (n, id).
+        let body = body(&columns, &[(1, &[0b1000_0000]), (2, &[45, 1, 63]), (8, &[3, 0])]);
+        let table = parse_table_map(&body, &collations()).unwrap();
+        assert_eq!(table_name(&body), Some((&b"shop"[..], &b"t"[..])));
+        assert_eq!(table.name, TableName::new("shop", "t"));
+        assert_eq!(table.key, [3, 0]);
+        let types: Vec<_> = table.columns.iter().map(|c| c.ty).collect();
+        assert_eq!(types, [
+            ColumnType::Int { bytes: 4, unsigned: true },
+            ColumnType::Text { length_bytes: 2 },
+            ColumnType::Decimal { precision: 10, scale: 2 },
+            ColumnType::Int { bytes: 1, unsigned: false },
+            ColumnType::Binary { length: 20, length_bytes: 1 },
+            ColumnType::Text { length_bytes: 2 }, // CHAR(255) in utf8mb4: 1020 bytes
+            ColumnType::Text { length_bytes: 2 },
+        ]);
+        assert_eq!(table.columns.iter().map(|c| c.nullable).collect::<Vec<_>>()[..3], [false, true, false]);
+        assert_eq!(table.columns[1].name, "名");
+    }
+
+    #[test]
+    fn what_cannot_be_carried_is_refused_by_name() {
+        for (ty, meta, charset, what) in [
+            (code::BIT, &[1, 0][..], 45, "BIT"),
+            (13, &[], 45, "YEAR"),
+            (7, &[], 45, "TIMESTAMP in the format before 5.6"),
+            (code::STRING, &[247, 1], 45, "ENUM"),
+            (code::STRING, &[248, 1], 45, "SET"),
+            (code::JSON, &[4], 45, "JSON"),
+            (code::GEOMETRY, &[4], 45, "GEOMETRY"),
+            (code::VARCHAR_COMPRESSED, &[10, 0], 45, "compressed"),
+            (code::VARCHAR, &[10, 0], 8, "latin1"),
+            (code::VARCHAR, &[10, 0], 200, "unknown collation"),
+            (99, &[], 45, "unknown"),
+        ] {
+            let body = body(&[("id", code::LONG, &[]), ("x", ty, meta)], &[(1, &[0]), (2, &[charset])]);
+            let error = parse_table_map(&body, &collations()).unwrap_err();
+            assert_eq!(error.code(), Code::TypeUnsupported, "{error}");
+            assert!(error.message().starts_with("column x of shop.t") && error.message().contains(what), "{error}");
+        }
+    }
+
+    #[test]
+    fn missing_metadata_is_a_setting() {
+        let with_names = body(&[("id", code::LONG, &[])], &[(1, &[0])]);
+        let error = parse_table_map(&with_names[..with_names.len() - 5], &collations()).unwrap_err();
+        assert_eq!(error.code(), Code::SourceSetting, "{error}");
+        assert!(error.message().contains("SET GLOBAL binlog_row_metadata=FULL"));
+    }
+
+    #[test]
+    fn hostile_bytes_give_an_error_at_worst() {
+        let seed: u64 = rand::random();
+        println!("seed {seed}");
+        let mut random = StdRng::seed_from_u64(seed);
+        let columns: [(&str, u8, &[u8]); 3] =
+            [("id", code::LONG, &[]), ("a", code::VARCHAR, &[1, 1]), ("b", code::STRING, &[254, 4])];
+        let sound = body(&columns, &[(1, &[0]), (2, &[45, 1, 63]), (8, &[0])]);
+        assert!(parse_table_map(&sound, &collations()).is_ok());
+        for length in 0..sound.len() {
+            assert!(parse_table_map(&sound[..length], &collations()).is_err(), "{length}");
+        }
+        for _ in 0..100_000 {
+            let mut bytes = sound.clone();
+            for _ in 0..random.random_range(1..6) {
+                let at = random.random_range(0..bytes.len());
+                bytes[at] = random.random();
+            }
+            let _ignored = parse_table_map(&bytes, &collations());
+            let mut noise = vec![0; random.random_range(0..80)];
+            random.fill_bytes(&mut noise);
+            let _ignored = parse_table_map(&noise, &collations());
+        }
+    }
+}
