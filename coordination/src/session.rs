@@ -145,7 +145,11 @@ impl Sessions {
         loop {
             let client = match timeout_at(deadline, self.connected()).await {
                 Ok(Some(client)) => client,
-                Ok(None) | Err(_) => return Err(unavailable(&self.options, what, last)),
+                Ok(None) => {
+                    let message = format!("{what}: the connection to {} was closed", self.options.servers);
+                    return Err(Error::new(Code::ZooKeeperUnavailable, message));
+                }
+                Err(_) => return Err(unavailable(&self.options, what, last)),
             };
             match timeout_at(deadline, operation(client)).await {
                 Ok(Err(error)) if !is_definite(&error) => last = Some(error),
