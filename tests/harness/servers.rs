@@ -1,0 +1,116 @@
+//! The servers that `deploy/servers` starts: shared ones, and private ones for tests that kill or restart them.
+
+use super::{Context as _, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+/// Addresses as `host:port`.
+#[derive(Debug, Clone)]
+pub(crate) struct Servers {
+    pub(crate) kafka: String,
+    pub(crate) zookeeper: String,
+    pub(crate) source: String,
+    pub(crate) target: String,
+}
+
+impl Servers {
+    /// Those that all tests share.
+    pub(crate) fn shared() -> Result<Self> {
+        let variable = |name: &str| {
+            std::env::var(name).with_context(|| format!("{name} is not set: run the tests through ./deploy/test"))
+        };
+        Ok(Self {
+            kafka: variable("OTTER_SERVERS_KAFKA")?,
+            zookeeper: variable("OTTER_SERVERS_ZOOKEEPER")?,
+            source: variable("OTTER_SERVERS_SOURCE")?,
+            target: variable("OTTER_SERVERS_TARGET")?,
+        })
+    }
+}
+
+/// A server, as `deploy/servers` calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Name {
+    Kafka,
+    ZooKeeper,
+    Source,
+}
+
+impl Name {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Kafka => "kafka",
+            Self::ZooKeeper => "zookeeper",
+            Self::Source => "source",
+        }
+    }
+}
+
+/// Servers of one test; they end with it.
+#[derive(Debug)]
+pub(crate) struct Private {
+    folder: TempDir,
+    /// The private ones, and the shared ones for the rest.
+    pub(crate) servers: Servers,
+}
+
+impl Private {
+    /// Starts the servers named and waits until they are ready.
+    pub(crate) async fn start(names: &[Name]) -> Result<Self> {
+        let servers = Servers::shared()?;
+        let folder = match std::env::var_os("OTTER_SERVERS_DIR") {
+            // beside the shared ones, so that deploy/test finds what an interrupted test left behind
+            Some(dir) => tempfile::Builder::new().prefix("private-").tempdir_in(PathBuf::from(dir)),
+            None => tempfile::Builder::new().prefix("otter-servers-").tempdir(),
+        }?;
+        let list: Vec<_> = names.iter().map(|name| name.as_str()).collect();
+        let mut private = Self { folder, servers };
+        private.script(&["up", "--only", &list.join(",")]).await?;
+        for name in names {
+            let port = std::fs::read_to_string(private.path().join(name.as_str()).join("port"))?;
+            let address = format!("127.0.0.1:{}", port.trim());
+            match name {
+                Name::Kafka => private.servers.kafka = address,
+                Name::ZooKeeper => private.servers.zookeeper = address,
+                Name::Source => private.servers.source = address,
+            }
+        }
+        Ok(private)
+    }
+
+    /// kill -9.
+    pub(crate) async fn kill(&self, name: Name) -> Result<()> {
+        self.script(&["kill", name.as_str()]).await
+    }
+
+    /// Stops it if it runs, starts it on its old port and waits until it is ready.
+    pub(crate) async fn restart(&self, name: Name) -> Result<()> {
+        self.script(&["restart", name.as_str()]).await
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    async fn script(&self, arguments: &[&str]) -> Result<()> {
+        let output = tokio::process::Command::from(script(arguments, self.path())).output().await?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "deploy/servers {arguments:?} ended with {}: {text}", output.status);
+        Ok(())
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        if let Err(error) = script(&["down"], self.path()).status() {
+            println!("deploy/servers down: {error}");
+        }
+    }
+}
+
+fn script(arguments: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/servers"));
+    command.args(arguments).arg(folder).stdin(Stdio::null());
+    command
+}

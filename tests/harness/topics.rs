@@ -1,0 +1,138 @@
+//! A read_committed subscriber that checks what Otter promises: each changed row once, in order.
+//!
+//! Any Kafka client with the schemas of the registry could be in its place.
+
+use super::{Context as _, Result, Site, bail, ensure};
+use coordination::SchemaStore;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::OwnedMessage;
+use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
+use schemas::decode::{Datum, EventDecoder};
+use schemas::encode::Op;
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::{Duration, Instant};
+
+/// How long the topic may stay silent before its end must have come.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// What a topic holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) inserts: u64,
+    pub(crate) updates: u64,
+    pub(crate) deletes: u64,
+}
+
+impl Counts {
+    /// Events in all.
+    pub(crate) fn events(&self) -> u64 {
+        self.inserts + self.updates + self.deletes
+    }
+}
+
+impl std::ops::Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            inserts: self.inserts + other.inserts,
+            updates: self.updates + other.updates,
+            deletes: self.deletes + other.deletes,
+        }
+    }
+}
+
+/// Reads a table's topic from its beginning to its present end. Fails when ordinals do not rise strictly, when an event's
+/// row before is not what the previous event of its key left, or when a record is no event.
+pub(crate) async fn check_topic(site: &Site, table: &str) -> Result<Counts> {
+    let (brokers, topic) = (site.servers.kafka.clone(), site.topic(table));
+    let (sender, mut records) = tokio::sync::mpsc::channel(1000);
+    let reader =
+        tokio::task::spawn_blocking(move || read_all(&brokers, &topic, |record| sender.blocking_send(record).is_ok()));
+    let mut checker = Checker::new(site.coordination().await?.schemas());
+    while let Some(record) = records.recv().await {
+        checker.record(&record).await.with_context(|| format!("at offset {}", record.offset()))?;
+    }
+    reader.await??;
+    Ok(checker.counts)
+}
+
+/// Hands every committed record of partition 0 to `take`, until the end or until it answers false.
+fn read_all(brokers: &str, topic: &str, mut take: impl FnMut(OwnedMessage) -> bool) -> Result<()> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "otter-tests")
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .create()?;
+    let mut partitions = TopicPartitionList::new();
+    partitions.add_partition_offset(topic, 0, Offset::Beginning)?;
+    consumer.assign(&partitions)?;
+    let mut heard = Instant::now();
+    while heard.elapsed() < SILENCE {
+        match consumer.poll(Duration::from_millis(100)) {
+            None => continue,
+            Some(Ok(record)) if !take(record.detach()) => return Ok(()),
+            Some(Ok(_)) => {}
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+            Some(Err(error)) => return Err(error).context(format!("reading {topic}")),
+        }
+        heard = Instant::now();
+    }
+    bail!("{topic} has no end: nothing came for {SILENCE:?}")
+}
+
+struct Checker {
+    schemas: SchemaStore,
+    decoders: HashMap<u32, EventDecoder>,
+    /// Hash of each living row by its framed key.
+    rows: HashMap<Vec<u8>, u64>,
+    hasher: RandomState,
+    ordinal: i64,
+    counts: Counts,
+}
+
+impl Checker {
+    fn new(schemas: SchemaStore) -> Self {
+        Self {
+            schemas,
+            decoders: HashMap::new(),
+            rows: HashMap::new(),
+            hasher: RandomState::new(),
+            ordinal: i64::MIN,
+            counts: Counts::default(),
+        }
+    }
+
+    async fn record(&mut self, record: &OwnedMessage) -> Result<()> {
+        let key = record.key().context("no key")?;
+        let value = record.payload().context("no value")?;
+        let (id, avro) = schemas::framing::split(value)?;
+        if !self.decoders.contains_key(&id) {
+            let decoder = EventDecoder::compile(&self.schemas.schema(id).await?)?;
+            self.decoders.insert(id, decoder);
+        }
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        let head = self.decoders[&id].decode(avro, &mut before, &mut after)?;
+        ensure!(head.ordinal > self.ordinal, "ordinal {} follows {}", head.ordinal, self.ordinal);
+        self.ordinal = head.ordinal;
+        match head.op {
+            Op::Create => self.counts.inserts += 1,
+            Op::Update => self.counts.updates += 1,
+            Op::Delete => self.counts.deletes += 1,
+        }
+        let hash = |row: &[Datum<'_>]| self.hasher.hash_one(format!("{row:?}"));
+        let before = head.has_before.then(|| hash(&before));
+        let after = head.has_after.then(|| hash(&after));
+        let known = match after {
+            Some(row) => self.rows.insert(key.to_vec(), row),
+            None => self.rows.remove(key),
+        };
+        ensure!(before == known, "{:?} of key {key:02x?}: the row before is not what the event before left", head.op);
+        Ok(())
+    }
+}

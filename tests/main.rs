@@ -1,0 +1,11 @@
+//! Integration tests: the `otter` binary on real servers.
+
+mod harness;
+
+mod apply_faults;
+mod capture_faults;
+mod input;
+mod kills;
+mod restarts;
+mod rows_flow;
+mod structure;
