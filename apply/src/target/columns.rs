@@ -1,6 +1,7 @@
 //! The structure of a target table, from the server's dictionary.
 
 use mysql_async::Value;
+use schemas::progress::quote;
 use schemas::table::TableName;
 use schemas::{Code, Error};
 
@@ -92,6 +93,49 @@ impl TargetTable {
             unique,
             triggers,
         })
+    }
+
+    /// Why no mapping can write to the table, whatever its columns.
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if !self.transactional {
+            reasons.push(format!(
+                "{} has the engine {}, which has no transactions; run ALTER TABLE {}.{} ENGINE=InnoDB",
+                self.name,
+                self.engine,
+                quote(&self.name.schema),
+                quote(&self.name.table)
+            ));
+        }
+        if !self.triggers.is_empty() {
+            reasons.push(format!(
+                "{} has triggers ({}), which would change rows a second time; drop them at the target",
+                self.name,
+                self.triggers.join(", ")
+            ));
+        }
+        reasons
+    }
+
+    /// The same, and whether it has a key at all.
+    pub(crate) fn reasons_alone(&self) -> Vec<String> {
+        let mut reasons = self.reasons();
+        let finds_rows = |index: &UniqueIndex| {
+            let not_null = |c: &Option<usize>| c.and_then(|c| self.columns.get(c)).is_some_and(|c| !c.nullable);
+            !index.prefix && index.columns.iter().all(not_null)
+        };
+        if !self.unique.iter().any(finds_rows) {
+            reasons.push(self.keyless());
+        }
+        reasons
+    }
+
+    /// What is said of a table whose rows cannot be found.
+    pub(crate) fn keyless(&self) -> String {
+        format!(
+            "{} has no primary key, and no unique index of NOT NULL columns, whose columns are all mapped; add one",
+            self.name
+        )
     }
 }
 

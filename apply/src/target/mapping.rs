@@ -11,7 +11,6 @@ use std::fmt::Write as _;
 
 use schemas::decode::{Datum, WriterColumn};
 use schemas::documents::Columns;
-use schemas::progress::quote;
 use schemas::table::TableName;
 
 use super::columns::{TargetTable, refused};
@@ -68,19 +67,12 @@ impl TableMapping {
     }
 
     /// The plan for a table as read.
-    pub(crate) fn compile(
-        writer: &[WriterColumn],
-        rules: &Columns,
-        table: &TargetTable,
-    ) -> Result<Self, Vec<String>> {
-        let mut reasons = table_reasons(table);
+    pub(crate) fn compile(writer: &[WriterColumn], rules: &Columns, table: &TargetTable) -> Result<Self, Vec<String>> {
+        let mut reasons = table.reasons();
         let (mut columns, positions) = map_columns(writer, rules, table, &mut reasons);
         let key = row_key(table, &positions);
         if key.is_none() {
-            reasons.push(format!(
-                "{} has no primary key, and no unique index of NOT NULL columns, whose columns are all mapped; add one",
-                table.name
-            ));
+            reasons.push(table.keyless());
         }
         if !reasons.is_empty() {
             return Err(reasons);
@@ -138,27 +130,6 @@ impl TableMapping {
 pub(crate) struct RowFault {
     pub(crate) column: String,
     pub(crate) what: Unfit,
-}
-
-fn table_reasons(table: &TargetTable) -> Vec<String> {
-    let mut reasons = Vec::new();
-    if !table.transactional {
-        reasons.push(format!(
-            "{} has the engine {}, which has no transactions; run ALTER TABLE {}.{} ENGINE=InnoDB",
-            table.name,
-            table.engine,
-            quote(&table.name.schema),
-            quote(&table.name.table)
-        ));
-    }
-    if !table.triggers.is_empty() {
-        reasons.push(format!(
-            "{} has triggers ({}), which would change rows a second time; drop them at the target",
-            table.name,
-            table.triggers.join(", ")
-        ));
-    }
-    reasons
 }
 
 /// The mapped columns, and the position in the target of each.

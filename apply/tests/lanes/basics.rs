@@ -83,6 +83,29 @@ async fn a_second_worker_takes_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn workers_share_the_lanes() {
+    let mut world = World::with_tables("share", 4).await;
+    world.pipeline("").await;
+    let (first, second) = (Worker::start(&world.name).await, Worker::start(&world.name).await);
+    wait_for("each has two lanes", || async {
+        let counts = (first.lanes().len(), second.lanes().len());
+        if counts == (2, 2) { Ok(()) } else { Err(counts) }
+    })
+    .await;
+    for table in 0..4 {
+        world.publish_to(table, &[Insert((1, "a"))]);
+        world.wait_for_rows_of(table, &[(1, "a")]).await;
+    }
+    first.stop().await;
+    for table in 0..4 {
+        world.publish_to(table, &[Update((1, "a"), (1, "b"))]);
+        world.wait_for_rows_of(table, &[(1, "b")]).await;
+    }
+    second.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn latest_begins_with_what_comes() {
     let mut world = World::new("latest").await;
     world.publish(&[Insert((1, "old"))]);
@@ -97,10 +120,10 @@ async fn latest_begins_with_what_comes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_made_later_is_followed() {
-    let mut world = World::without_topic("later").await;
+    let mut world = World::without_topics("later", 1).await;
     world.pipeline("").await;
     let worker = Worker::start(&world.name).await;
-    world.create_topic(1).await;
+    world.create_topic(&world.topic, 1).await;
     world.publish(&[Insert((1, "a"))]);
     world.wait_for_rows(&[(1, "a")]).await;
     worker.stop().await;

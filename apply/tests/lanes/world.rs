@@ -38,6 +38,21 @@ fn address(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; ./deploy/test starts the servers and sets it"))
 }
 
+/// A table that goes to the target; `tb_user` to `tb_user2`, the others to `tb_user2_1` and so on.
+struct Table {
+    name: TableName,
+    topic: String,
+    encoder: EventEncoder,
+}
+
+fn from(at: usize) -> TableName {
+    TableName::new("shop", if at == 0 { "tb_user".to_owned() } else { format!("tb_user_{at}") })
+}
+
+fn to(at: usize) -> String {
+    if at == 0 { "tb_user2".to_owned() } else { format!("tb_user2_{at}") }
+}
+
 /// The test's surroundings.
 pub(crate) struct World {
     pub(crate) name: String,
@@ -47,7 +62,7 @@ pub(crate) struct World {
     target: String,
     connection: mysql_async::Conn,
     producer: BaseProducer,
-    encoder: EventEncoder,
+    tables: Vec<Table>,
     ordinal: i64,
     transactions: u64,
     pub(crate) generation: i32,
@@ -56,28 +71,33 @@ pub(crate) struct World {
 impl World {
     /// Makes documents, topic and target table, all named after the test.
     pub(crate) async fn new(test: &str) -> Self {
-        let world = Self::without_topic(test).await;
-        world.create_topic(1).await;
+        Self::with_tables(test, 1).await
+    }
+
+    /// The same with several tables.
+    pub(crate) async fn with_tables(test: &str, count: usize) -> Self {
+        let world = Self::without_topics(test, count).await;
+        for table in &world.tables {
+            world.create_topic(&table.topic, 1).await;
+        }
         world
     }
 
-    pub(crate) async fn without_topic(test: &str) -> Self {
+    /// The same without the topics.
+    pub(crate) async fn without_topics(test: &str, count: usize) -> Self {
         let name = format!("{test}-{:08x}", rand::random::<u32>());
         let (kafka, target) = (address("OTTER_SERVERS_KAFKA"), address("OTTER_SERVERS_TARGET"));
         let coordination = connect(&name).await;
-        let table = TableName::new("shop", "tb_user");
-        let topic = schemas::names::topic(&name, &table);
-        let structure = structure(table);
-        let texts = schemas::avro::event_schemas(&structure, &topic).expect("schemas");
-        let store = coordination.schemas();
-        let key = store.register(&schemas::names::key_subject(&topic), &texts.key.expect("a key")).await.expect("key");
-        let value = store.register(&schemas::names::value_subject(&topic), &texts.value).await.expect("value");
-        let encoder = EventEncoder::compile(&structure, SchemaIds { key: Some(key), value }).expect("encoder");
+        let mut tables = Vec::new();
+        for at in 0..count {
+            tables.push(table(&coordination, &name, from(at)).await);
+        }
+        let topic = tables[0].topic.clone();
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &kafka).set("transactional.id", &name).set("linger.ms", "0");
         let producer: BaseProducer = config.create().expect("producer");
         producer.init_transactions(Duration::from_secs(20)).expect("init_transactions");
-        let url = format!("mysql://otter:otter@{target}/");
+        let url = format!("mysql://root@{target}/");
         let connection = mysql_async::Conn::from_url(url).await.expect("the target");
         let mut world = Self {
             name,
@@ -87,16 +107,27 @@ impl World {
             target,
             connection,
             producer,
-            encoder,
+            tables,
             ordinal: 0,
             transactions: 0,
             generation: 0,
         };
         let schema = world.schema();
         world.run(&format!("CREATE DATABASE `{schema}`")).await;
-        world.run(&format!("CREATE TABLE `{schema}`.tb_user2 (id int PRIMARY KEY, name varchar(200))")).await;
+        for at in 0..count {
+            let to = to(at);
+            world.run(&format!("CREATE TABLE `{schema}`.{to} (id int PRIMARY KEY, name varchar(200))")).await;
+        }
+        let user = world.user();
+        world.run(&format!("CREATE USER {user}@'%' IDENTIFIED BY 'secret'")).await;
+        world.run(&format!("GRANT ALL ON `{schema}`.* TO {user}@'%'")).await;
         world.put_source_and_target().await;
         world
+    }
+
+    /// The user by which apply writes: one of the test's own, so that its connections can be told from others'.
+    fn user(&self) -> String {
+        format!("lanes_{}", self.name.rsplit('-').next().expect("a suffix"))
     }
 
     /// The schema of the target table and of the progress table.
@@ -104,15 +135,15 @@ impl World {
         self.name.replace('-', "_")
     }
 
-    pub(crate) async fn create_topic(&self, partitions: i32) {
+    pub(crate) async fn create_topic(&self, topic: &str, partitions: i32) {
         let admin: AdminClient<DefaultClientContext> =
             ClientConfig::new().set("bootstrap.servers", &self.kafka).create().expect("admin");
-        let topic = NewTopic::new(&self.topic, partitions, TopicReplication::Fixed(1));
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
-        let made = admin.create_topics(&[topic], &options).await.expect("create");
+        let made = admin.create_topics(&[new], &options).await.expect("create");
         made[0].as_ref().expect("created");
         wait_for("the topic is there", || async {
-            let metadata = admin.inner().fetch_metadata(Some(&self.topic), Duration::from_secs(5));
+            let metadata = admin.inner().fetch_metadata(Some(topic), Duration::from_secs(5));
             let count = metadata.map(|m| m.topics()[0].partitions().iter().filter(|p| p.leader() >= 0).count());
             if matches!(count, Ok(n) if n == partitions as usize) { Ok(()) } else { Err(format!("{count:?}")) }
         })
@@ -143,11 +174,12 @@ impl World {
     async fn put_source_and_target(&self) {
         let (host, port) = self.target.rsplit_once(':').expect("host:port");
         let password = std::env::temp_dir().join(format!("otter-lanes-{}", self.name));
-        std::fs::write(&password, "otter").expect("a file for the password");
+        std::fs::write(&password, "secret").expect("a file for the password");
         let text = format!(
             "kind: source\nname: shop\naddresses: [127.0.0.1:1]\nuser: otter\ntopics: {{prefix: {}}}\n---\nkind: target\n\
-             name: report\ntype: mysql\naddress: {host}:{port}\nuser: otter\npassword: file:{}\ntls: {{mode: disabled}}\nschema: {}\n",
+             name: report\ntype: mysql\naddress: {host}:{port}\nuser: {}\npassword: file:{}\ntls: {{mode: disabled}}\nschema: {}\n",
             self.name,
+            self.user(),
             password.display(),
             self.schema()
         );
@@ -164,9 +196,12 @@ impl World {
     /// Puts the pipeline with more lines, such as `state: paused`.
     pub(crate) async fn pipeline(&self, more: &str) {
         let schema = self.schema();
+        let mappings: Vec<String> = (0..self.tables.len())
+            .map(|at| format!("{{from: {}, to: {schema}.{}}}", self.tables[at].name, to(at)))
+            .collect();
         let text = format!(
-            "kind: pipeline\nname: users\nsource: shop\ntarget: report\n\
-             mappings: [{{from: shop.tb_user, to: {schema}.tb_user2}}]\n{more}\n"
+            "kind: pipeline\nname: users\nsource: shop\ntarget: report\nmappings: [{}]\n{more}\n",
+            mappings.join(", ")
         );
         self.put(&text).await;
     }
@@ -174,6 +209,25 @@ impl World {
     /// Publishes one source transaction in a Kafka transaction of its own.
     pub(crate) fn publish(&mut self, changes: &[Change]) {
         self.publish_all(&[changes]);
+    }
+
+    /// Publishes one source transaction of another table.
+    pub(crate) fn publish_to(&mut self, table: usize, changes: &[Change]) {
+        self.producer.begin_transaction().expect("begin");
+        self.transactions += 1;
+        for change in changes {
+            self.ordinal += 10;
+            self.send(table, *change, self.ordinal, &format!("0-1-{}", self.transactions));
+        }
+        self.commit();
+    }
+
+    /// Publishes a record that is no event.
+    pub(crate) fn publish_garbage(&self) {
+        self.producer.begin_transaction().expect("begin");
+        let record = BaseRecord::to(&self.topic).key("x").payload("garbage").partition(0);
+        self.producer.send(record).map_err(|(e, _)| e).expect("sent");
+        self.commit();
     }
 
     /// Publishes source transactions in one Kafka transaction.
@@ -184,7 +238,7 @@ impl World {
             let gtid = format!("0-1-{}", self.transactions);
             for change in *changes {
                 self.ordinal += 10;
-                self.send(*change, self.ordinal, &gtid);
+                self.send(0, *change, self.ordinal, &gtid);
             }
         }
         self.commit();
@@ -193,7 +247,7 @@ impl World {
     /// Publishes a change with an ordinal of the past.
     pub(crate) fn repeat(&mut self, change: Change, ordinal: i64) {
         self.producer.begin_transaction().expect("begin");
-        self.send(change, ordinal, "0-1-1");
+        self.send(0, change, ordinal, "0-1-1");
         self.commit();
     }
 
@@ -204,7 +258,8 @@ impl World {
         self.producer.commit_transaction(Duration::from_secs(20)).expect("commit");
     }
 
-    fn send(&self, change: Change, ordinal: i64, gtid: &str) {
+    fn send(&self, table: usize, change: Change, ordinal: i64, gtid: &str) {
+        let table = &self.tables[table];
         let (op, before, after) = match change {
             Change::Insert(row) => (Op::Create, None, Some(image(row))),
             Change::Update(before, after) => (Op::Update, Some(image(before)), Some(image(after))),
@@ -217,7 +272,7 @@ impl World {
             name: &self.name,
             ts_ms: now / 1000,
             db: "shop",
-            table: "tb_user",
+            table: &table.name.table,
             server_id: 1,
             gtid: Some(gtid),
             file: "binlog.000001",
@@ -234,9 +289,9 @@ impl World {
         };
         let (mut key, mut value) = (Vec::new(), Vec::new());
         let identity = before.as_deref().or(after.as_deref()).expect("a row");
-        self.encoder.encode_key(identity, &mut key).expect("key");
-        self.encoder.encode_value(&event, &mut value).expect("value");
-        let mut record = BaseRecord::to(&self.topic).key(&key).payload(&value).partition(0);
+        table.encoder.encode_key(identity, &mut key).expect("key");
+        table.encoder.encode_value(&event, &mut value).expect("value");
+        let mut record = BaseRecord::to(&table.topic).key(&key).payload(&value).partition(0);
         while let Err((error, back)) = self.producer.send(record) {
             assert_eq!(error.rdkafka_error_code(), Some(rdkafka::error::RDKafkaErrorCode::QueueFull), "{error}");
             self.producer.poll(Duration::from_millis(1));
@@ -250,22 +305,51 @@ impl World {
 
     /// The target's rows.
     pub(crate) async fn rows(&mut self) -> Vec<(i32, String)> {
-        let sql = format!("SELECT id, name FROM `{}`.tb_user2 ORDER BY id", self.schema());
+        self.rows_of(0).await
+    }
+
+    async fn rows_of(&mut self, table: usize) -> Vec<(i32, String)> {
+        let sql = format!("SELECT id, name FROM `{}`.{} ORDER BY id", self.schema(), to(table));
         self.connection.query(sql).await.expect("rows")
     }
 
-    /// Offset and ordinal of the progress row.
+    /// Offset and ordinal of the only progress row; (-1, -1) while there is none.
     pub(crate) async fn progress(&mut self) -> (i64, i64) {
         let sql = format!("SELECT next_offset, ordinal FROM `{}`.progress", self.schema());
-        self.connection.query_first(sql).await.expect("progress").expect("a row")
+        match self.connection.query_first(sql).await {
+            Ok(row) => row.unwrap_or((-1, -1)),
+            Err(mysql_async::Error::Server(error)) if error.code == 1146 => (-1, -1),
+            Err(error) => panic!("progress: {error}"),
+        }
+    }
+
+    /// The token in the only progress row.
+    pub(crate) async fn owner(&mut self) -> String {
+        let sql = format!("SELECT owner FROM `{}`.progress", self.schema());
+        self.connection.query_first(sql).await.expect("owner").expect("a row")
+    }
+
+    /// Ends every connection of apply to the target.
+    pub(crate) async fn kill_connections(&mut self) {
+        let sql = format!("SELECT id FROM information_schema.processlist WHERE user = '{}'", self.user());
+        let ids: Vec<u64> = self.connection.query(sql).await.expect("processlist");
+        for id in ids {
+            // It may have ended by itself.
+            drop(self.connection.query_drop(format!("KILL {id}")).await);
+        }
     }
 
     /// Waits until the target holds exactly these rows.
     pub(crate) async fn wait_for_rows(&mut self, rows: &[Row]) {
+        self.wait_for_rows_of(0, rows).await;
+    }
+
+    /// Waits until one of the target's tables holds exactly these rows.
+    pub(crate) async fn wait_for_rows_of(&mut self, table: usize, rows: &[Row]) {
         let wanted: Vec<(i32, String)> = rows.iter().map(|(id, name)| (*id, (*name).to_owned())).collect();
         let until = Instant::now() + PATIENCE;
         loop {
-            let seen = self.rows().await;
+            let seen = self.rows_of(table).await;
             if seen == wanted {
                 return;
             }
@@ -291,6 +375,8 @@ impl World {
     pub(crate) async fn end(mut self) {
         let sql = format!("DROP DATABASE `{}`", self.schema());
         self.run(&sql).await;
+        let sql = format!("DROP USER {}@'%'", self.user());
+        self.run(&sql).await;
         std::fs::remove_file(std::env::temp_dir().join(format!("otter-lanes-{}", self.name))).expect("the password");
     }
 }
@@ -314,6 +400,17 @@ async fn connect(cluster: &str) -> Coordination {
     let mut options = coordination::Options::new(address("OTTER_SERVERS_ZOOKEEPER"));
     options.chroot = schemas::names::default_chroot(cluster);
     Coordination::connect(&options, CancellationToken::new()).await.expect("ZooKeeper")
+}
+
+async fn table(coordination: &Coordination, prefix: &str, name: TableName) -> Table {
+    let topic = schemas::names::topic(prefix, &name);
+    let structure = structure(name.clone());
+    let texts = schemas::avro::event_schemas(&structure, &topic).expect("schemas");
+    let store = coordination.schemas();
+    let key = store.register(&schemas::names::key_subject(&topic), &texts.key.expect("a key")).await.expect("key");
+    let value = store.register(&schemas::names::value_subject(&topic), &texts.value).await.expect("value");
+    let encoder = EventEncoder::compile(&structure, SchemaIds { key: Some(key), value }).expect("encoder");
+    Table { name, topic, encoder }
 }
 
 fn structure(name: TableName) -> TableStructure {
@@ -359,12 +456,17 @@ impl Worker {
         Self { board, metrics, shutdown, task }
     }
 
-    /// The lane, when this worker has one.
+    /// The first lane, when this worker has one.
     pub(crate) fn lane(&self) -> Option<LaneStatus> {
-        self.board.snapshot().pipelines.into_iter().find_map(|p| p.lanes.into_iter().next())
+        self.lanes().into_iter().next()
     }
 
-    /// Waits until this worker's only lane is in a state, and answers it.
+    /// The lanes that this worker has.
+    pub(crate) fn lanes(&self) -> Vec<LaneStatus> {
+        self.board.snapshot().pipelines.into_iter().flat_map(|p| p.lanes).collect()
+    }
+
+    /// Waits until this worker's first lane is in a state, and answers it.
     pub(crate) async fn wait_for_lane(&self, state: LaneState) -> LaneStatus {
         wait_for(&format!("the lane is {state:?}"), || async {
             self.lane().filter(|lane| lane.state == state).ok_or_else(|| self.board.snapshot().pipelines)

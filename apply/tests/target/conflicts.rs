@@ -85,7 +85,8 @@ async fn another_unique_value_pauses_under_every_policy() {
         let policies = Policies { missing_row: MissingRow::Overwrite, existing_row };
         let events = [Event::create(0, &row(8, 80, "before")), Event::create(1, &row(9, 20, "secret"))];
         expect_pause(&format!("unique_insert{i}"), policies, &events, 1, Code::RowExists).await;
-        let events = [Event::create(0, &row(8, 80, "before")), Event::update(1, &row(1, 10, "one"), &row(1, 20, "secret"))];
+        let events =
+            [Event::create(0, &row(8, 80, "before")), Event::update(1, &row(1, 10, "one"), &row(1, 20, "secret"))];
         expect_pause(&format!("unique_update{i}"), policies, &events, 1, Code::RowExists).await;
     }
 }
@@ -93,7 +94,11 @@ async fn another_unique_value_pauses_under_every_policy() {
 /// Contradictions that the net effect alone would hide.
 #[tokio::test]
 async fn contradictions_within_a_batch_pause() {
-    let twice = [Event::create(0, &row(8, 80, "before")), Event::create(1, &row(8, 81, "secret")), Event::delete(2, &row(8, 81, ""))];
+    let twice = [
+        Event::create(0, &row(8, 80, "before")),
+        Event::create(1, &row(8, 81, "secret")),
+        Event::delete(2, &row(8, 81, "")),
+    ];
     expect_pause("contradiction", Policies::default(), &twice, 1, Code::RowExists).await;
     // Came and went, but was there all along.
     let hidden = [Event::create(0, &row(1, 777, "secret")), Event::delete(1, &row(1, 777, "secret"))];

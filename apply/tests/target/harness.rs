@@ -14,7 +14,7 @@ use schemas::encode::Op;
 use schemas::table::TableName;
 
 /// Options for the server, as root or as otter.
-pub fn options(user: &str, password: Option<&str>) -> Opts {
+pub(crate) fn options(user: &str, password: Option<&str>) -> Opts {
     let address = std::env::var("OTTER_SERVERS_TARGET")
         .expect("OTTER_SERVERS_TARGET is not set: run the tests through ./deploy/test, which starts the servers");
     let (host, port) = address.rsplit_once(':').expect("OTTER_SERVERS_TARGET is host:port");
@@ -29,19 +29,21 @@ pub fn options(user: &str, password: Option<&str>) -> Opts {
 }
 
 /// A schema of a test's own.
-pub struct Place {
-    pub schema: String,
-    pub sql: Conn,
+pub(crate) struct Place {
+    pub(crate) schema: String,
+    pub(crate) sql: Conn,
 }
 
 impl Place {
     /// Makes the schema anew, with the progress table in it.
-    pub async fn new(name: &str) -> Self {
+    pub(crate) async fn new(name: &str) -> Self {
         let schema = format!("otter_test_{name}_{}", std::process::id());
         let mut sql = Conn::new(options("root", None)).await.expect("the target server");
-        sql.query_drop(format!("DROP DATABASE IF EXISTS {schema}; CREATE DATABASE {schema} CHARACTER SET utf8mb4; USE {schema}"))
-            .await
-            .expect("a schema");
+        sql.query_drop(format!(
+            "DROP DATABASE IF EXISTS {schema}; CREATE DATABASE {schema} CHARACTER SET utf8mb4; USE {schema}"
+        ))
+        .await
+        .expect("a schema");
         sql.query_drop("SET SESSION wait_timeout = 600, SESSION time_zone = '+00:00', SESSION sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO'").await.expect("settings");
         let place = Self { schema, sql };
         let mut session = place.session().await;
@@ -50,16 +52,16 @@ impl Place {
         place
     }
 
-    pub async fn session(&self) -> Session {
+    pub(crate) async fn session(&self) -> Session {
         Session::connect(&[options("root", None)]).await.expect("a session")
     }
 
-    pub async fn run(&mut self, sql: &str) {
+    pub(crate) async fn run(&mut self, sql: &str) {
         self.sql.query_drop(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
     }
 
     /// The rows of a query, each as texts joined by `|`.
-    pub async fn rows(&mut self, sql: &str) -> Vec<String> {
+    pub(crate) async fn rows(&mut self, sql: &str) -> Vec<String> {
         let rows: Vec<mysql_async::Row> = self.sql.query(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
         let text = |row: mysql_async::Row| {
             let values = row.unwrap();
@@ -75,45 +77,45 @@ impl Place {
         rows.into_iter().map(text).collect()
     }
 
-    pub fn table(&self, name: &str) -> TableName {
+    pub(crate) fn table(&self, name: &str) -> TableName {
         TableName::new(&self.schema, name)
     }
 
     /// Claims the test's lane.
-    pub async fn claim(&self, session: &mut Session, token: &str) -> Result<(Lane, Claimed), Failure> {
+    pub(crate) async fn claim(&self, session: &mut Session, token: &str) -> Result<(Lane, Claimed), Failure> {
         let key = LaneKey { pipeline: "p".into(), topic: "shop.a.t".into(), partition: 0 };
         let start = Start { next_offset: 0, ordinal: -1, topic_id: "topic".into() };
         Lane::claim(session, &self.schema, key, token, &start).await
     }
 
-    pub async fn mapping(&self, writer: &[WriterColumn], table: &str) -> TableMapping {
+    pub(crate) async fn mapping(&self, writer: &[WriterColumn], table: &str) -> TableMapping {
         let mut session = self.session().await;
         let mapping = TableMapping::resolve(&mut session, writer, &Columns::default(), &self.table(table)).await;
         session.close().await;
         mapping.unwrap_or_else(|failure| panic!("{}", failure.error))
     }
 
-    pub async fn drop(mut self) {
+    pub(crate) async fn drop(mut self) {
         let sql = format!("DROP DATABASE {}", self.schema);
         self.run(&sql).await;
     }
 }
 
 /// A token for a test's owner.
-pub fn token(number: u32) -> String {
+pub(crate) fn token(number: u32) -> String {
     format!("{number:032x}")
 }
 
-pub fn column(name: &str, kind: DatumKind) -> WriterColumn {
+pub(crate) fn column(name: &str, kind: DatumKind) -> WriterColumn {
     WriterColumn { name: name.into(), kind, nullable: true }
 }
 
 /// A row of the model.
-pub type Row = Vec<Val>;
+pub(crate) type Row = Vec<Val>;
 
 /// A datum that owns its value.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Val {
+pub(crate) enum Val {
     Null,
     Int(i64),
     Decimal(Vec<u8>),
@@ -124,7 +126,7 @@ pub enum Val {
 }
 
 impl Val {
-    pub fn datum(&self) -> Datum<'_> {
+    pub(crate) fn datum(&self) -> Datum<'_> {
         match self {
             Self::Null => Datum::Null,
             Self::Int(v) => Datum::Int(*v),
@@ -137,44 +139,44 @@ impl Val {
     }
 }
 
-pub fn text(value: &str) -> Val {
+pub(crate) fn text(value: &str) -> Val {
     Val::Text(value.to_owned())
 }
 
 /// A change of the model.
 #[derive(Debug, Clone)]
-pub struct Event {
-    pub offset: i64,
-    pub key: Vec<u8>,
-    pub op: Op,
-    pub before: Row,
-    pub after: Row,
+pub(crate) struct Event {
+    pub(crate) offset: i64,
+    pub(crate) key: Vec<u8>,
+    pub(crate) op: Op,
+    pub(crate) before: Row,
+    pub(crate) after: Row,
 }
 
 impl Event {
-    pub fn new(offset: i64, key: &[u8], op: Op, before: &[Val], after: &[Val]) -> Self {
+    pub(crate) fn new(offset: i64, key: &[u8], op: Op, before: &[Val], after: &[Val]) -> Self {
         Self { offset, key: key.to_vec(), op, before: before.to_vec(), after: after.to_vec() }
     }
 
-    pub fn create(offset: i64, row: &[Val]) -> Self {
+    pub(crate) fn create(offset: i64, row: &[Val]) -> Self {
         Self::new(offset, format!("{:?}", row[0]).as_bytes(), Op::Create, &[], row)
     }
 
-    pub fn update(offset: i64, before: &[Val], after: &[Val]) -> Self {
+    pub(crate) fn update(offset: i64, before: &[Val], after: &[Val]) -> Self {
         Self::new(offset, format!("{:?}", before[0]).as_bytes(), Op::Update, before, after)
     }
 
-    pub fn delete(offset: i64, row: &[Val]) -> Self {
+    pub(crate) fn delete(offset: i64, row: &[Val]) -> Self {
         Self::new(offset, format!("{:?}", row[0]).as_bytes(), Op::Delete, row, &[])
     }
 
     /// The ordinal of the event in tests.
-    pub fn ordinal(&self) -> i64 {
+    pub(crate) fn ordinal(&self) -> i64 {
         self.offset * 10 + 5
     }
 }
 
-pub fn batch(events: &[Event]) -> Batch<'_> {
+pub(crate) fn batch(events: &[Event]) -> Batch<'_> {
     let mut batch = Batch::new();
     for event in events {
         let before: Vec<Datum<'_>> = event.before.iter().map(Val::datum).collect();
@@ -185,7 +187,7 @@ pub fn batch(events: &[Event]) -> Batch<'_> {
 }
 
 /// Writes events as one batch, up to the offset behind the last.
-pub async fn write(
+pub(crate) async fn write(
     session: &mut Session,
     lane: &mut Lane,
     mapping: &TableMapping,

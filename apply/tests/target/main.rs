@@ -5,4 +5,5 @@ mod equality;
 mod harness;
 mod mapping;
 mod ownership;
+mod shapes;
 mod values;

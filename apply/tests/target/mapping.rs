@@ -27,11 +27,19 @@ async fn what_does_not_fit_is_named_with_a_remedy() {
         ("id int, v varchar(5)", text(), &["no primary key", "add one"]),
         ("id int UNIQUE, v varchar(5)", text(), &["no primary key"]),
         ("id int, v text NOT NULL, UNIQUE (v(5))", text(), &["no primary key"]),
-        ("x int AS (id) STORED UNIQUE NOT NULL, id int, v varchar(5)", text(), &["no primary key"]),
+        ("x int AS (id) STORED, id int, v varchar(5), UNIQUE (x)", text(), &["no primary key"]),
         ("id int PRIMARY KEY, v int", text(), &["`v`", "int(11) cannot hold text", "widen"]),
         ("id int PRIMARY KEY, v enum('a')", text(), &["`v`"]),
-        ("id int PRIMARY KEY, v decimal(9,2)", with("v", DatumKind::Decimal { precision: 10, scale: 2 }), &["decimal(9,2)", "DECIMAL(10,2)"]),
-        ("id int PRIMARY KEY, v decimal(20,1)", with("v", DatumKind::Decimal { precision: 10, scale: 2 }), &["decimal(20,1)"]),
+        (
+            "id int PRIMARY KEY, v decimal(9,2)",
+            with("v", DatumKind::Decimal { precision: 10, scale: 2 }),
+            &["decimal(9,2)", "DECIMAL(10,2)"],
+        ),
+        (
+            "id int PRIMARY KEY, v decimal(20,1)",
+            with("v", DatumKind::Decimal { precision: 10, scale: 2 }),
+            &["decimal(20,1)"],
+        ),
         ("id int PRIMARY KEY, v float", with("v", DatumKind::Double), &["float cannot hold DOUBLE"]),
         ("id int PRIMARY KEY, v double", with("v", DatumKind::Int), &["double cannot hold an integer"]),
         ("id int PRIMARY KEY, v timestamp NULL", with("v", DatumKind::TimestampMicros), &["timestamp cannot hold"]),
@@ -74,7 +82,11 @@ async fn what_fits_is_taken() {
     resolve(&place, &writer, &rules, "a").await.unwrap();
     let unmapped = resolve(&place, &writer, &Columns::default(), "a").await.unwrap_err();
     assert!(unmapped.contains("`amt`") && unmapped.contains("`Note`"), "{unmapped}");
-    let twice = Columns { rename: [("amt".to_owned(), "id".to_owned())].into(), exclude: ["Note".to_owned()].into(), ..Columns::default() };
+    let twice = Columns {
+        rename: [("amt".to_owned(), "id".to_owned())].into(),
+        exclude: ["Note".to_owned()].into(),
+        ..Columns::default()
+    };
     assert!(resolve(&place, &writer, &twice, "a").await.unwrap_err().contains("two columns"));
     place.drop().await;
 }

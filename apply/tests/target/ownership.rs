@@ -94,7 +94,7 @@ async fn the_progress_table_is_checked() {
     let mut place = place("progress").await;
     let mut session = place.session().await;
     ensure_schema(&mut session, &place.schema).await.unwrap();
-    place.run("ALTER TABLE progress ENGINE=MyISAM").await;
+    place.run("ALTER TABLE progress ENGINE=Aria").await;
     let refused = ensure_schema(&mut session, &place.schema).await.unwrap_err();
     assert_eq!((refused.fault, refused.error.code()), (Fault::Refused, Code::TargetTable));
     assert!(refused.error.message().contains("ENGINE=InnoDB"), "{}", refused.error);

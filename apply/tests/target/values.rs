@@ -11,13 +11,34 @@ const DDL: &str = "CREATE TABLE t (id int PRIMARY KEY, ti tinyint, bu bigint uns
   tm time(6), tm0 time, c char(10), v varchar(300), l1 varchar(20) character set latin1, tx mediumtext, bn binary(4), vb varbinary(20), bl blob)";
 
 fn columns() -> Vec<WriterColumn> {
-    use DatumKind::{Bytes, Date, Double, Float, Int, MicroTime, Text, TimestampMicros, TimestampMillis, ZonedTimestamp};
+    use DatumKind::{
+        Bytes, Date, Double, Float, Int, MicroTime, Text, TimestampMicros, TimestampMillis, ZonedTimestamp,
+    };
     let decimal = |precision, scale| DatumKind::Decimal { precision, scale };
     [
-        ("id", Int), ("ti", Int), ("bu", decimal(20, 0)), ("bi", Int), ("d", decimal(65, 30)), ("d0", decimal(10, 0)),
-        ("f", Float), ("dbl", Double), ("dt", Date), ("dt0", TimestampMillis), ("dt3", TimestampMillis),
-        ("dt6", TimestampMicros), ("ts", ZonedTimestamp), ("ts0", ZonedTimestamp), ("tm", MicroTime), ("tm0", MicroTime),
-        ("c", Text), ("v", Text), ("l1", Text), ("tx", Text), ("bn", Bytes), ("vb", Bytes), ("bl", Bytes),
+        ("id", Int),
+        ("ti", Int),
+        ("bu", decimal(20, 0)),
+        ("bi", Int),
+        ("d", decimal(65, 30)),
+        ("d0", decimal(10, 0)),
+        ("f", Float),
+        ("dbl", Double),
+        ("dt", Date),
+        ("dt0", TimestampMillis),
+        ("dt3", TimestampMillis),
+        ("dt6", TimestampMicros),
+        ("ts", ZonedTimestamp),
+        ("ts0", ZonedTimestamp),
+        ("tm", MicroTime),
+        ("tm0", MicroTime),
+        ("c", Text),
+        ("v", Text),
+        ("l1", Text),
+        ("tx", Text),
+        ("bn", Bytes),
+        ("vb", Bytes),
+        ("bl", Bytes),
     ]
     .map(|(name, kind)| column(name, kind))
     .to_vec()
@@ -51,21 +72,58 @@ fn low(id: i64) -> Row {
     }
     *wide.last_mut().unwrap() += 1;
     vec![
-        Val::Int(id), Val::Int(-128), unscaled(0), Val::Int(i64::MIN), Val::Decimal(wide), unscaled(-9_999_999_999),
-        Val::Float(f32::MIN_POSITIVE), Val::Double(-1.797_693_134_862_315_7e308), Val::Int(-719_162), Val::Int(-62_135_596_800_000),
-        Val::Int(-62_135_596_799_999), Val::Int(-62_135_596_800_000_000 + 1), text("1970-01-01T00:00:01.000001Z"), text("1970-01-01T00:00:01Z"),
-        Val::Int(-time - 999_999), Val::Int(-time), text(""), text(""), text(""), text(""), Val::Bytes(vec![0; 4]), Val::Bytes(vec![]), Val::Bytes(vec![]),
+        Val::Int(id),
+        Val::Int(-128),
+        unscaled(0),
+        Val::Int(i64::MIN),
+        Val::Decimal(wide),
+        unscaled(-9_999_999_999),
+        Val::Float(f32::MIN_POSITIVE),
+        Val::Double(-1.797_693_134_862_315_7e308),
+        Val::Int(-719_162),
+        Val::Int(-62_135_596_800_000),
+        Val::Int(-62_135_596_799_999),
+        Val::Int(-62_135_596_800_000_000 + 1),
+        text("1970-01-01T00:00:01.000001Z"),
+        text("1970-01-01T00:00:01Z"),
+        Val::Int(-time - 999_999),
+        Val::Int(-time),
+        text(""),
+        text(""),
+        text(""),
+        text(""),
+        Val::Bytes(vec![0; 4]),
+        Val::Bytes(vec![]),
+        Val::Bytes(vec![]),
     ]
 }
 
 fn high(id: i64) -> Row {
     let time = 838 * 3_600_000_000 + 59 * 60_000_000 + 59 * 1_000_000;
     vec![
-        Val::Int(id), Val::Int(127), unscaled(i128::from(u64::MAX)), Val::Int(i64::MAX), unscaled(1), unscaled(9_999_999_999),
-        Val::Float(0.1), Val::Double(5e-324), Val::Int(2_932_896), Val::Int(253_402_300_799_000), Val::Int(253_402_300_799_999),
-        Val::Int(253_402_300_799_999_999), text("2038-01-19T03:14:07.999999Z"), text("2038-01-19T03:14:07Z"),
-        Val::Int(time + 999_999), Val::Int(time), text("a'\\\"`%"), text("\u{1f600} \0\n'; -- "), text("é€"), text("x ") , Val::Bytes(vec![1, 0, 255, 0]),
-        Val::Bytes(vec![0, 39, 92, 255]), Val::Bytes((0..=255).collect()),
+        Val::Int(id),
+        Val::Int(127),
+        unscaled(i128::from(u64::MAX)),
+        Val::Int(i64::MAX),
+        unscaled(1),
+        unscaled(9_999_999_999),
+        Val::Float(0.1),
+        Val::Double(5e-324),
+        Val::Int(2_932_896),
+        Val::Int(253_402_300_799_000),
+        Val::Int(253_402_300_799_999),
+        Val::Int(253_402_300_799_999_999),
+        text("2038-01-19T03:14:07.999999Z"),
+        text("2038-01-19T03:14:07Z"),
+        Val::Int(time + 999_999),
+        Val::Int(time),
+        text("a'\\\"`%"),
+        text("\u{1f600} \0\n'; -- "),
+        text("é€"),
+        text("x "),
+        Val::Bytes(vec![1, 0, 255, 0]),
+        Val::Bytes(vec![0, 39, 92, 255]),
+        Val::Bytes((0..=255).collect()),
     ]
 }
 
@@ -105,7 +163,9 @@ async fn every_type_lands_exactly() {
     ];
     let outcome = write(&mut session, &mut lane, &mapping, Policies::default(), &turn).await.unwrap();
     assert_eq!((outcome.updated, outcome.serial), (3, false));
-    place.run("UPDATE oracle SET id = id + 10; UPDATE oracle SET id = CASE id WHEN 13 THEN 1 WHEN 11 THEN 2 ELSE 3 END").await;
+    place
+        .run("UPDATE oracle SET id = id + 10; UPDATE oracle SET id = CASE id WHEN 13 THEN 1 WHEN 11 THEN 2 ELSE 3 END")
+        .await;
     let expected = place.rows(&format!("{EXACT} FROM oracle ORDER BY id")).await;
     assert_eq!(place.rows(&format!("{EXACT} FROM t ORDER BY id")).await, expected);
     let back = [Event::update(6, &low(2), &high(2)), Event::delete(7, &null_row(1)), Event::delete(8, &high(3))];
@@ -119,7 +179,11 @@ async fn every_type_lands_exactly() {
 async fn a_column_of_only_null_binds() {
     let mut place = Place::new("nulls").await;
     place.run("CREATE TABLE t (id int PRIMARY KEY, a varchar(5), b bigint unsigned)").await;
-    let writer = [column("id", DatumKind::Int), column("a", DatumKind::Text), column("b", DatumKind::Decimal { precision: 20, scale: 0 })];
+    let writer = [
+        column("id", DatumKind::Int),
+        column("a", DatumKind::Text),
+        column("b", DatumKind::Decimal { precision: 20, scale: 0 }),
+    ];
     let mapping = place.mapping(&writer, "t").await;
     let mut session = place.session().await;
     let (mut lane, _) = place.claim(&mut session, &token(1)).await.unwrap();
@@ -157,8 +221,17 @@ async fn values_that_would_change_are_refused() {
     good[0] = Val::Int(1);
     good[7] = Val::Int(5);
     let bad: [(usize, Val); 11] = [
-        (1, text("secret ")), (2, Val::Bytes(vec![1])), (3, Val::Int(120)), (4, text("2024-01-02T03:04:05.5Z")), (5, Val::Int(1)),
-        (6, Val::Float(1.005)), (7, Val::Null), (8, Val::Int(300)), (9, text("secret")), (10, text("secret\u{1f600}")), (11, Val::Int(99)),
+        (1, text("secret ")),
+        (2, Val::Bytes(vec![1])),
+        (3, Val::Int(120)),
+        (4, text("2024-01-02T03:04:05.5Z")),
+        (5, Val::Int(1)),
+        (6, Val::Float(1.005)),
+        (7, Val::Null),
+        (8, Val::Int(300)),
+        (9, text("secret")),
+        (10, text("secret\u{1f600}")),
+        (11, Val::Int(99)),
     ];
     let mut offset = 0;
     for (at, value) in bad {
@@ -169,7 +242,11 @@ async fn values_that_would_change_are_refused() {
         let events = [Event::create(offset, &good), Event::create(offset + 1, &row)];
         match write(&mut session, &mut lane, &mapping, Policies::default(), &events).await {
             Err(WriteError::Paused { at_offset, error, outcome }) => {
-                assert_eq!((at_offset, error.code(), outcome.inserted), (offset + 1, Code::TargetRefused, 1), "{error}");
+                assert_eq!(
+                    (at_offset, error.code(), outcome.inserted),
+                    (offset + 1, Code::TargetRefused, 1),
+                    "{error}"
+                );
                 let message = error.to_string();
                 assert!(message.contains(&format!("id={}", offset + 1)) && !message.contains("secret"), "{message}");
                 assert!(message.contains(names[at]), "{} in {message}", names[at]);

@@ -1,0 +1,258 @@
+//! What `otter check` looks at on a target: reachability, settings, privileges, tables, keys, cascades.
+//!
+//! Nothing is changed: privileges on tables are tried with statements that can touch no row, in a transaction that is
+//! rolled back. Every finding that is not well carries a code and what to do.
+
+use std::collections::BTreeMap;
+
+use mysql_async::Value;
+use schemas::check::Finding;
+use schemas::decode::{DatumKind, WriterColumn};
+use schemas::documents::{Mapping, Pipeline, Target};
+use schemas::progress::{self, quote};
+use schemas::server::ServerAccess;
+use schemas::table::{Column, ColumnType, TableName, TableStructure};
+use schemas::{Code, Error};
+
+use crate::target::columns::TargetTable;
+use crate::target::connection::Session;
+use crate::target::failure::{Failure, Fault};
+use crate::target::mapping::TableMapping;
+
+/// Packets below this are worth a word: rows and batches are cut to the server's limit.
+const SMALL_PACKET: usize = 16 * 1024 * 1024;
+
+/// Looks at everything that a pipeline needs of its target. `sources` holds the structure of source tables as far as it
+/// is known; without it, columns are not compared.
+pub async fn check(
+    pipeline: &Pipeline,
+    target: &Target,
+    sources: &BTreeMap<TableName, TableStructure>,
+) -> Vec<Finding> {
+    let subject = format!("target {}", target.name);
+    let session = match ServerAccess::from(target).options() {
+        Ok(options) => Session::connect(&options).await.map_err(|failure| failure.error),
+        Err(error) => Err(error),
+    };
+    let mut session = match session {
+        Ok(session) => session,
+        Err(error) => return vec![Finding::error(subject, &error)],
+    };
+    let mut found = vec![Finding::ok(&subject, format!("connected, {}", session.facts().version))];
+    let result = look(&mut session, pipeline, target, sources, &mut found).await;
+    if let Err(failure) = result {
+        found.push(Finding::error(subject, &failure.error));
+    }
+    session.close().await;
+    found
+}
+
+async fn look(
+    session: &mut Session,
+    pipeline: &Pipeline,
+    target: &Target,
+    sources: &BTreeMap<TableName, TableStructure>,
+    found: &mut Vec<Finding>,
+) -> Result<(), Failure> {
+    settings(session, target, found).await?;
+    own_tables(session, target, found).await?;
+    for mapping in &pipeline.mappings {
+        let names = mapping.from_table().and_then(|from| Ok((from, mapping.to_table()?)));
+        match names {
+            Ok((from, to)) => mapped_table(session, mapping, (&from, &to), sources.get(&from), found).await?,
+            Err(error) => found.push(Finding::error(format!("mapping {}", mapping.from), &error)),
+        }
+    }
+    Ok(())
+}
+
+async fn settings(session: &mut Session, target: &Target, found: &mut Vec<Finding>) -> Result<(), Failure> {
+    let subject = |name: &str| format!("target {}: {name}", target.name);
+    let packet = session.facts().max_allowed_packet;
+    if packet < SMALL_PACKET {
+        let message = format!(
+            "max_allowed_packet is {packet} bytes: a larger row pauses its table; raise it to {SMALL_PACKET} or more"
+        );
+        found.push(Finding::warning(subject("max_allowed_packet"), &Error::new(Code::TargetRefused, message)));
+    } else {
+        found.push(Finding::ok(subject("max_allowed_packet"), packet.to_string()));
+    }
+    let read_only: Option<(u8,)> = session.first("SELECT @@global.read_only").await?;
+    if read_only.is_some_and(|(on,)| on != 0) {
+        let message =
+            "read_only is on: only users who may ignore it can write; turn it off, or point the target at the primary";
+        found.push(Finding::warning(subject("read_only"), &Error::new(Code::TargetBusy, message)));
+    }
+    Ok(())
+}
+
+/// The progress table, or the right to create it.
+async fn own_tables(session: &mut Session, target: &Target, found: &mut Vec<Finding>) -> Result<(), Failure> {
+    let schema = target.schema.as_str();
+    let name = TableName::new(schema, progress::TABLE);
+    let exists: Option<(String,)> = session
+        .find(
+            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
+            vec![Value::from(schema), Value::from(progress::TABLE)],
+        )
+        .await?;
+    if exists.is_some() {
+        let table = TargetTable::read(session, &name).await?;
+        if !table.transactional {
+            let message = format!("the progress table has the engine {}, which has no transactions", table.engine);
+            found.push(Finding::error(name.to_string(), &Error::new(Code::TargetTable, message)));
+        }
+        let columns: Vec<&str> = progress::COLUMNS.to_vec();
+        return privileges(session, &name, &columns, found).await;
+    }
+    let may: Option<(i64,)> = session
+        .find(
+            "SELECT 1 FROM (SELECT PRIVILEGE_TYPE p FROM information_schema.USER_PRIVILEGES UNION ALL \
+             SELECT PRIVILEGE_TYPE FROM information_schema.SCHEMA_PRIVILEGES WHERE ? LIKE TABLE_SCHEMA) g WHERE p = 'CREATE' LIMIT 1",
+            vec![Value::from(schema)],
+        )
+        .await?;
+    found.push(match may {
+        Some(_) => Finding::ok(name.to_string(), "will be created on first use"),
+        None => {
+            let message = format!(
+                "the user seems to lack CREATE on {}: grant CREATE, SELECT, INSERT, UPDATE, DELETE on it",
+                quote(schema)
+            );
+            Finding::warning(name.to_string(), &Error::new(Code::TargetGrant, message))
+        }
+    });
+    Ok(())
+}
+
+async fn mapped_table(
+    session: &mut Session,
+    mapping: &Mapping,
+    (from, to): (&TableName, &TableName),
+    source: Option<&TableStructure>,
+    found: &mut Vec<Finding>,
+) -> Result<(), Failure> {
+    let subject = format!("{from} -> {to}");
+    let table = match TargetTable::read(session, to).await {
+        Ok(table) => table,
+        Err(failure) if failure.fault == Fault::Refused => {
+            found.push(Finding::error(subject, &failure.error));
+            return Ok(());
+        }
+        Err(failure) => return Err(failure),
+    };
+    let before = found.len();
+    let writer: Vec<WriterColumn> = match source {
+        Some(source) => source.columns.iter().map(writer_column).collect(),
+        // Without the source's structure: what the target has, as if every column came.
+        None => Vec::new(),
+    };
+    let reasons = match source {
+        Some(_) => TableMapping::compile(&writer, &mapping.columns, &table).err().unwrap_or_default(),
+        None => table.reasons_alone(),
+    };
+    for reason in reasons {
+        found.push(Finding::error(&subject, &Error::new(Code::TargetTable, reason)));
+    }
+    for column in writer.iter().filter(|column| column.nullable && mapping.columns.takes(&column.name)) {
+        let name = mapping.columns.target_name(&column.name);
+        let strict = table
+            .columns
+            .iter()
+            .find(|c| c.name.eq_ignore_ascii_case(name))
+            .is_some_and(|c| !c.nullable && !c.generated);
+        if strict {
+            let message = format!(
+                "`{name}` is NOT NULL here and may be NULL at the source: a NULL pauses the table; make it NULL here too"
+            );
+            found.push(Finding::warning(&subject, &Error::new(Code::TargetTable, message)));
+        }
+    }
+    cascades(session, &subject, to, found).await?;
+    let columns: Vec<&str> = table.columns.iter().filter(|c| !c.generated).map(|c| c.name.as_str()).collect();
+    privileges(session, to, &columns, found).await?;
+    if found.len() == before {
+        let compared = if source.is_some() {
+            "table, key, columns and privileges fit"
+        } else {
+            "table, key and privileges fit; the source's columns are not known here"
+        };
+        found.push(Finding::ok(subject, compared));
+    }
+    Ok(())
+}
+
+/// Cascades: what they change at the source is not in its binlog, so the target would keep those rows.
+async fn cascades(
+    session: &mut Session,
+    subject: &str,
+    table: &TableName,
+    found: &mut Vec<Finding>,
+) -> Result<(), Failure> {
+    let keys: Vec<(String, String)> = session
+        .rows(
+            "SELECT CONSTRAINT_NAME, TABLE_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS \
+             WHERE CONSTRAINT_SCHEMA = ? AND (TABLE_NAME = ? OR REFERENCED_TABLE_NAME = ?) \
+             AND (DELETE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT') OR UPDATE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT'))",
+            vec![Value::from(&table.schema), Value::from(&table.table), Value::from(&table.table)],
+        )
+        .await?;
+    for (key, child) in keys {
+        let message = format!(
+            "the foreign key {key} of {child} cascades: rows that a cascade changes at the source are not in its binlog and stay as they are here; \
+             make it RESTRICT on both sides and change those rows in the application"
+        );
+        found.push(Finding::error(subject, &Error::new(Code::TargetTable, message)));
+    }
+    Ok(())
+}
+
+/// Tries what apply does to a table, on no row.
+async fn privileges(
+    session: &mut Session,
+    table: &TableName,
+    columns: &[&str],
+    found: &mut Vec<Finding>,
+) -> Result<(), Failure> {
+    let name = format!("{}.{}", quote(&table.schema), quote(&table.table));
+    let all = columns.iter().map(|c| quote(c)).collect::<Vec<_>>().join(", ");
+    let set = columns.iter().map(|c| format!("{0} = {0}", quote(c))).collect::<Vec<_>>().join(", ");
+    let attempts = [
+        ("SELECT", format!("SELECT {all} FROM {name} WHERE FALSE")),
+        ("INSERT", format!("INSERT INTO {name} ({all}) SELECT {all} FROM {name} WHERE FALSE")),
+        ("UPDATE", format!("UPDATE {name} SET {set} WHERE FALSE")),
+        ("DELETE", format!("DELETE FROM {name} WHERE FALSE")),
+    ];
+    session.run("START TRANSACTION").await?;
+    for (privilege, sql) in attempts {
+        match session.run(sql).await {
+            Ok(_) => {}
+            Err(failure) if failure.fault == Fault::Refused => {
+                let message = format!("{privilege}: {}; run GRANT {privilege} ON {name}", failure.error.message());
+                found.push(Finding::error(table.to_string(), &Error::new(failure.error.code(), message)));
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    session.run("ROLLBACK").await?;
+    Ok(())
+}
+
+/// The column as its topic's schema has it.
+fn writer_column(column: &Column) -> WriterColumn {
+    let kind = match column.ty {
+        ColumnType::Int { bytes: 8, unsigned: true } => DatumKind::Decimal { precision: 20, scale: 0 },
+        ColumnType::Int { .. } => DatumKind::Int,
+        ColumnType::Decimal { precision, scale } => DatumKind::Decimal { precision, scale },
+        ColumnType::Float => DatumKind::Float,
+        ColumnType::Double => DatumKind::Double,
+        ColumnType::Date => DatumKind::Date,
+        ColumnType::DateTime { fsp: 0..=3 } => DatumKind::TimestampMillis,
+        ColumnType::DateTime { .. } => DatumKind::TimestampMicros,
+        ColumnType::Timestamp { .. } => DatumKind::ZonedTimestamp,
+        ColumnType::Time { .. } => DatumKind::MicroTime,
+        ColumnType::Text { .. } => DatumKind::Text,
+        ColumnType::Binary { .. } | ColumnType::Bytes { .. } => DatumKind::Bytes,
+    };
+    WriterColumn { name: column.name.clone(), kind, nullable: column.nullable }
+}
