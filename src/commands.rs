@@ -36,7 +36,8 @@ pub(crate) trait Report: Serialize {
 
 /// Carries out a verb; `false` when it found something wrong and said so.
 pub(crate) async fn run(config: &Config, output: Output, verb: Verb) -> Result<bool> {
-    let connect = || Coordination::connect(&config.coordination(), CancellationToken::new());
+    let options = config.coordination();
+    let connect = || Coordination::connect(&options, CancellationToken::new());
     if let Verb::Config { verb: ConfigVerb::Show } = verb {
         return print(output, &config::show(config)?);
     }
@@ -49,20 +50,14 @@ pub(crate) async fn run(config: &Config, output: Output, verb: Verb) -> Result<b
         print(output, &changes)?;
         return failure.map_or(Ok(true), Err);
     }
-    let target = Selection::of(&verb)?;
+    let selection = Selection::of(&verb)?;
     let coordination = connect().await?;
-    let result = on_documents(config, output, verb, target, &coordination).await;
+    let result = on_documents(output, verb, selection, &coordination).await;
     coordination.close().await;
     result
 }
 
-async fn on_documents(
-    config: &Config,
-    output: Output,
-    verb: Verb,
-    selection: Selection,
-    coordination: &Coordination,
-) -> Result<bool> {
+async fn on_documents(output: Output, verb: Verb, selection: Selection, coordination: &Coordination) -> Result<bool> {
     use schemas::documents::State;
     let documents = coordination.documents();
     match verb {
@@ -70,7 +65,7 @@ async fn on_documents(
         Verb::Delete { .. } => print(output, &delete::delete(&documents, &selection).await?),
         Verb::Pause { .. } => print(output, &state::set(&documents, &selection, State::Paused).await?),
         Verb::Resume { .. } => print(output, &state::set(&documents, &selection, State::Running).await?),
-        Verb::Check { .. } => print(output, &check::check(config, &documents, &selection).await?),
+        Verb::Check { .. } => print(output, &check::check(&documents, &selection).await?),
         Verb::Status => print(output, &status::status(coordination).await?),
         Verb::Run | Verb::Capture | Verb::Apply | Verb::Admin | Verb::Put { .. } | Verb::Config { .. } => {
             Err(Error::new(Code::ConfigInvalid, "this verb does not work on documents"))

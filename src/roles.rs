@@ -184,7 +184,7 @@ impl Process<'_> {
                 status: self.status.clone(),
                 metrics: &mut registry,
             };
-            let role = apply::Apply::new(self.config.apply.clone(), context);
+            let role = apply::Apply::new(self.config.apply.clone(), context)?;
             let run = role.run(self.shutdown.clone());
             tasks.spawn(async move { ("apply", run.await) });
         }

@@ -1,13 +1,14 @@
 //! `otter check`: the documents on their own and together, then each against its server.
 
+use std::collections::BTreeMap;
+
 use coordination::Documents;
 use schemas::check::{Finding, Level};
-use schemas::documents::{Document, Kind, Pipeline, World};
+use schemas::documents::{ApplySettings, Document, Kind, Pipeline, PipelineStart, State, Target, World};
 use schemas::{Code, Error, Result};
 use serde::Serialize;
 
 use super::{Report, Selection, stored, world};
-use crate::config::Config;
 use crate::table::align;
 
 /// What was found.
@@ -16,7 +17,7 @@ use crate::table::align;
 pub(crate) struct Findings(Vec<Finding>);
 
 /// Checks the documents asked for.
-pub(crate) async fn check(config: &Config, documents: &Documents, selection: &Selection) -> Result<Findings> {
+pub(crate) async fn check(documents: &Documents, selection: &Selection) -> Result<Findings> {
     let stored = stored(documents).await?;
     let world = world(&stored);
     let chosen = stored.iter().filter(|s| selection.kinds().any(|k| k == s.kind) && selection.takes(&s.name));
@@ -31,7 +32,7 @@ pub(crate) async fn check(config: &Config, documents: &Documents, selection: &Se
                 let faults: Vec<_> = faults.iter().filter(|f| f.message().starts_with(&about)).collect();
                 findings.extend(faults.iter().map(|fault| Finding::error(&subject, fault)));
                 if faults.is_empty() {
-                    findings.extend(against_servers(config, &world, document).await);
+                    findings.extend(against_servers(selection, &world, document).await);
                 }
             }
         }
@@ -46,20 +47,33 @@ pub(crate) async fn check(config: &Config, documents: &Documents, selection: &Se
     Ok(Findings(findings))
 }
 
-async fn against_servers(config: &Config, world: &World, document: &Document) -> Vec<Finding> {
+async fn against_servers(selection: &Selection, world: &World, document: &Document) -> Vec<Finding> {
     match document {
-        Document::Source(source) => capture::check(source).await,
-        // A target alone says little; its pipelines are checked against it.
-        Document::Target(target) => apply::check_target(target).await,
-        Document::Pipeline(pipeline) => against_target(config, world, pipeline).await,
+        Document::Source(source) => capture::check::check(source).await,
+        // Its pipelines look at the target as well; alone it is looked at when nobody else does.
+        Document::Target(target) => {
+            let name = target.name.as_str();
+            let covered = selection.kind.is_none() && !world.referrers(Kind::Target, name).is_empty();
+            if covered { Vec::new() } else { apply::check(&bare(target), target, &BTreeMap::new()).await }
+        }
+        Document::Pipeline(pipeline) => match world.target(pipeline.target.as_str()) {
+            Some(target) => apply::check(pipeline, target, &BTreeMap::new()).await,
+            // `faults` has said so.
+            None => Vec::new(),
+        },
     }
 }
 
-async fn against_target(config: &Config, world: &World, pipeline: &Pipeline) -> Vec<Finding> {
-    match (world.source(pipeline.source.as_str()), world.target(pipeline.target.as_str())) {
-        (Some(source), Some(target)) => apply::check(pipeline, target, source).await,
-        // `faults` has said so.
-        _ => Vec::new(),
+/// A pipeline without mappings, to look at what every pipeline needs of a target.
+fn bare(target: &Target) -> Pipeline {
+    Pipeline {
+        name: target.name.clone(),
+        source: target.name.clone(),
+        target: target.name.clone(),
+        state: State::Paused,
+        mappings: Vec::new(),
+        start: PipelineStart::default(),
+        apply: ApplySettings::default(),
     }
 }
 

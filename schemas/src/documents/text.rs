@@ -91,7 +91,12 @@ impl Document {
     /// # Errors
     /// As [`Document::to_json`].
     pub fn to_yaml(&self) -> Result<String> {
-        serde_yaml_ng::to_string(&self.tagged()).map_err(|e| syntax("YAML", &e))
+        let mut yaml = Vec::new();
+        // Plain maps for enums with a value, as in JSON, instead of YAML's tags.
+        let mut serializer = serde_yaml_ng::Serializer::new(&mut yaml);
+        serde_yaml_ng::with::singleton_map_recursive::serialize(&self.tagged(), &mut serializer)
+            .map_err(|e| syntax("YAML", &e))?;
+        String::from_utf8(yaml).map_err(|e| syntax("YAML", &e))
     }
 
     fn tagged(&self) -> Tagged<'_> {

@@ -1,0 +1,231 @@
+//! Documents as people write them: what is accepted and stored, and the message for what is not.
+
+use schemas::documents::{Document, Kind, World, json_schema};
+use schemas::table::TableName;
+
+const ALL: &str = include_str!("golden/documents/all.yaml");
+
+fn refused(text: &str) -> String {
+    Document::parse_all(text).expect_err("refused").to_string()
+}
+
+/// A valid document of a kind with something added.
+fn with(kind: Kind, more: &str) -> String {
+    let base = match kind {
+        Kind::Source => "name: shop\nuser: otter\naddresses: ['db1:3306']",
+        Kind::Target => "name: report\nuser: otter\naddress: db2:3306",
+        Kind::Pipeline => "name: users\nsource: shop\ntarget: report",
+    };
+    format!("kind: {kind}\n{base}\n{more}\n")
+}
+
+fn mapped(mapping: &str) -> String {
+    with(Kind::Pipeline, &format!("mappings: [{mapping}]"))
+}
+
+/// Compares with a file beside the tests, or writes it when OTTER_TEST_GOLDEN is `write`.
+fn golden(path: &str, text: &str) {
+    let file = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var("OTTER_TEST_GOLDEN").is_ok_and(|v| v == "write") {
+        std::fs::write(&file, text).expect("written");
+    }
+    let found =
+        std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{file}: {e}; OTTER_TEST_GOLDEN=write makes it"));
+    assert_eq!(found, text, "{path} differs; formats are frozen, so a change needs a reason");
+}
+
+#[test]
+fn what_is_stored_is_as_published() {
+    let documents = Document::parse_all(ALL).expect("valid");
+    let lines: Vec<_> = documents.iter().map(|d| d.to_json().expect("json") + "\n").collect();
+    golden("tests/golden/documents/all.jsonl", &lines.concat());
+    for (document, line) in documents.iter().zip(&lines) {
+        assert_eq!(&Document::from_json(line.as_bytes()).expect("valid"), document);
+        let yaml = document.to_yaml().expect("yaml");
+        assert_eq!(&Document::parse_all(&yaml).expect("valid"), std::slice::from_ref(document), "{yaml}");
+    }
+}
+
+#[test]
+fn json_schemas_are_as_published() {
+    for kind in Kind::ALL {
+        let text = serde_json::to_string_pretty(&json_schema(kind)).expect("json") + "\n";
+        golden(&format!("../docs/formats/schemas/{kind}.json"), &text);
+    }
+}
+
+#[test]
+fn wrong_fields_are_named_with_their_path() {
+    let unknown = refused(&with(Kind::Source, "adress: x"));
+    assert!(
+        unknown.starts_with("OT1001: source shop: adress: unknown field `adress`, expected one of `name`"),
+        "{unknown}"
+    );
+    let unknown = refused(&mapped("{from: a.b, to: c.d, colums: {}}"));
+    assert!(unknown.starts_with("OT1001: pipeline users: mappings[0].colums: unknown field `colums`"), "{unknown}");
+    let unknown = refused(&with(Kind::Source, "topics: {overrides: [{tables: a.b, retain: 7d}]}"));
+    assert!(unknown.contains("topics.overrides[0].retain: unknown field"), "{unknown}");
+    let missing = refused("kind: target\nname: report\nuser: otter\n");
+    assert_eq!(missing, "OT1001: target report: missing field `address`");
+    assert_eq!(refused("name: x\n"), "OT1001: document x: kind: it is missing");
+    assert_eq!(
+        refused("kind: chanel\n"),
+        "OT1001: document without a name: kind: \"chanel\" is not one of source, target, pipeline"
+    );
+    assert_eq!(refused("[1]"), "OT1001: a document: it is not a mapping of fields");
+}
+
+#[test]
+fn wrong_values_are_named_with_their_path() {
+    let cases = [
+        (with(Kind::Source, "tls: {mode: maybe}"), "tls.mode: unknown variant `maybe`"),
+        (with(Kind::Source, "tls: {ca: /x}"), "tls.ca: a certificate authority is for the modes"),
+        (with(Kind::Source, "tables: [shop]"), "tables[0]: \"shop\" is not a pattern like shop.tb_user"),
+        (with(Kind::Source, "tables: ['mysql.*']"), "tables[0]: the schema mysql is never published"),
+        (with(Kind::Source, "tables: ['otter.progress']"), "tables[0]: the schema otter is never published"),
+        (with(Kind::Source, "start: {gtid: 1-2}"), "start.gtid: \"1-2\" is not a GTID like 0-1-42"),
+        (with(Kind::Source, "start: now"), "start: unknown variant `now`"),
+        (with(Kind::Source, "topics: {prefix: a.b}"), "topics.prefix: a prefix has 1 to 63 of"),
+        (with(Kind::Source, "topics: {retention: 7 days}"), "topics.retention: \"7 days\" is not a duration"),
+        (with(Kind::Source, "topics: {max_message: 2GiB}"), "topics.max_message: the largest event is"),
+        (
+            with(Kind::Source, "topics: {overrides: [{tables: a.b, replication: 0}]}"),
+            "topics.overrides[0].replication: ",
+        ),
+        (with(Kind::Source, "password: hunter2"), "password: a secret is given by reference, env:NAME or file:PATH"),
+        (with(Kind::Target, "schema: mysql"), "schema: a system schema cannot hold Otter's tables"),
+        (with(Kind::Pipeline, "mappings: []"), "mappings: there is no mapping"),
+        (mapped("{from: a.b}"), "mappings[0]: missing field `to`"),
+        (
+            mapped("{from: a.b, to: c.d}, {from: a.b, to: c.e}"),
+            "mappings[1].from: a.b is mapped by mappings[0] already",
+        ),
+        (mapped("{from: a.b, to: sys.d}"), "mappings[0].to: sys is a system schema"),
+        (mapped("{from: a.b, to: c.d, batch: {rows: 0}}"), "mappings[0].batch.rows: a batch has 1 to"),
+        (mapped("{from: a.b, to: c.d, columns: {include: []}}"), "mappings[0].columns.include: no column is left"),
+        (mapped("{from: a.b, to: c.d, columns: {include: [x], exclude: [x]}}"), "mappings[0].columns.exclude: x is"),
+        (mapped("{from: a.b, to: c.d, columns: {exclude: [x], rename: {x: y}}}"), "mappings[0].columns.rename.x: "),
+        (mapped("{from: a.b, to: c.d, columns: {rename: {x: z, y: Z}}}"), "mappings[0].columns.rename: two columns"),
+    ];
+    for (text, expected) in cases {
+        let message = refused(&text);
+        assert!(message.starts_with("OT1001: ") && message.contains(expected), "{message}\nlacks {expected}");
+        assert!(!message.contains("hunter2"));
+    }
+}
+
+#[test]
+fn settings_of_later_versions_are_refused_as_such() {
+    let cases = [
+        (with(Kind::Source, "start: {timestamp: '2026-01-01T00:00:00Z'}"), "start.timestamp"),
+        (with(Kind::Source, "start: {file: binlog.1, position: 4}"), "start.file"),
+        (with(Kind::Source, "topics: {partitions: 8}"), "topics.partitions"),
+        (with(Kind::Source, "topics: {overrides: [{tables: a.b, partitions: 8}]}"), "topics.overrides[0].partitions"),
+        (with(Kind::Source, "topics: {names: {a.b: c}}"), "topics.names"),
+        (with(Kind::Source, "tables: ['a.b[0-9]']"), "tables[0]"),
+        (with(Kind::Target, "type: postgres"), "type"),
+        (mapped("{from: a.b, to: [c.d, e.f]}"), "mappings[0].to"),
+        (mapped("{from: 'a.*', to: c.d}"), "mappings[0].from"),
+        (mapped("{from: 'a.b[00-31]', to: c.d}"), "mappings[0].from"),
+        (mapped("{from: a.b, to: '{schema}.{table}'}"), "mappings[0].to"),
+        (mapped("{from: a.b, to: c.d, truncate: ignore}"), "mappings[0].truncate"),
+        (mapped("{from: a.b, to: c.d, on_error: dead_letters}"), "mappings[0].on_error"),
+        (mapped("{from: a.b, to: c.d, start: {gtid: 0-1-2}}"), "mappings[0].start.gtid"),
+        (mapped("{from: a.b, to: c.d}") + "apply: {truncate: apply}", "apply.truncate"),
+        (mapped("{from: a.b, to: c.d}") + "start: {timestamp: x}", "start.timestamp"),
+    ];
+    for (text, path) in cases {
+        let message = refused(&text);
+        let expected = format!(": {path}: this version does not have ");
+        assert!(message.starts_with("OT1002: ") && message.contains(&expected), "{message}\nlacks {expected}");
+    }
+}
+
+#[test]
+fn texts_that_are_no_documents_are_refused() {
+    assert!(refused("a: [").starts_with("OT1001: this is not a document in YAML: "));
+    assert!(refused("{\"kind\": ").starts_with("OT1001: this is not a document in JSON: "));
+    assert!(refused("kind: source\nname: a\nname: b\n").contains("duplicate"), "a key given twice");
+    assert_eq!(Document::parse_all("---\n# nothing\n---\n").expect("valid"), []);
+    let many: Vec<_> = (0..20_000).map(|i| format!("{{from: a.t{i}, to: somewhere_else.t{i}}}")).collect();
+    let large = refused(&mapped(&many.join(", ")));
+    assert!(large.starts_with("OT1005: pipeline users has "), "{large}");
+}
+
+#[test]
+fn a_source_knows_its_tables_and_topics() {
+    let documents = Document::parse_all(ALL).expect("valid");
+    let Document::Source(source) = &documents[0] else { panic!("a source") };
+    let topic = |schema: &str, table: &str| source.topic_for(&TableName::new(schema, table)).map_err(|e| e.to_string());
+    assert_eq!(topic("shop", "tb_user"), Ok("shop.shop.tb_user".to_owned()));
+    assert_eq!(topic("my.db", "t"), Ok("shop.my_u002e_db.t".to_owned()));
+    let not = "OT1001: source shop does not publish shop.audit_1; see its `tables`";
+    assert_eq!(topic("shop", "audit_1"), Err(not.to_owned()));
+    let settings = source.topic_settings(&TableName::new("shop", "orders"));
+    assert_eq!((settings.partitions, settings.replication), (1, Some(2)));
+    assert_eq!(settings.retention.map(|r| r.to_string()), Some("30d".to_owned()));
+    assert_eq!(source.max_message().to_string(), "64MiB");
+
+    let Document::Source(small) = &documents[3] else { panic!("a source") };
+    assert!(small.follows(&TableName::new("anything", "t")));
+    for own in ["mysql", "sys", "information_schema", "PERFORMANCE_SCHEMA", "otter"] {
+        assert!(!small.follows(&TableName::new(own, "t")), "{own}");
+    }
+}
+
+#[test]
+fn a_mappings_settings_win_over_the_pipelines() {
+    let documents = Document::parse_all(ALL).expect("valid");
+    let Document::Pipeline(pipeline) = &documents[2] else { panic!("a pipeline") };
+    let orders = pipeline.mapping_for(&TableName::new("shop", "orders")).expect("mapped");
+    let settings = pipeline.settings_for(orders);
+    assert_eq!((settings.batch_rows, settings.batch_bytes.get()), (100, 4 << 20));
+    assert_eq!(format!("{:?} {:?}", settings.missing_row, settings.existing_row), "Overwrite Ignore");
+    assert_eq!(format!("{:?}", pipeline.start_for(orders)), "Latest");
+    assert!(!orders.columns.takes("note"));
+    assert_eq!(orders.columns.target_name("amt"), "amount");
+    assert!(pipeline.mapping_for(&TableName::new("shop", "other")).is_none());
+}
+
+fn faults(documents: &[String]) -> Vec<String> {
+    let mut world = World::default();
+    for document in documents.iter().flat_map(|text| Document::parse_all(text).expect("valid")) {
+        world.insert(document);
+    }
+    world.faults().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn documents_are_checked_together() {
+    let (source, target) = (with(Kind::Source, ""), with(Kind::Target, ""));
+    let put = |pipeline: String| faults(&[source.clone(), target.clone(), pipeline]);
+    assert!(put(mapped("{from: shop.a, to: shop.a}")).is_empty());
+    let own = put(mapped("{from: shop.a, to: otter.progress}"));
+    assert_eq!(own, ["OT1001: pipeline users: mappings[0].to: otter.progress is a table of Otter's own"]);
+    let twice = put(mapped("{from: shop.a, to: r.x}, {from: shop.b, to: r.x}"));
+    assert!(
+        twice[0].starts_with("OT1002: pipeline users: mappings[1].to: r.x is written by pipeline users"),
+        "{twice:?}"
+    );
+    let unpublished = put(mapped("{from: mysql.user, to: r.x}"));
+    assert_eq!(unpublished, ["OT1001: pipeline users: mappings[0].from: source shop does not publish mysql.user"]);
+    let nowhere = faults(&[mapped("{from: a.b, to: c.d}")]);
+    assert_eq!(nowhere, ["OT1001: pipeline users: source: there is no source shop"]);
+    let prefix = faults(&[source.clone(), source.replace("name: shop", "name: other") + "topics: {prefix: shop}\n"]);
+    assert_eq!(prefix, ["OT1001: source shop: topics.prefix: shop is the prefix of source other already"]);
+}
+
+#[test]
+fn tables_that_lead_back_to_themselves_are_refused() {
+    let source = with(Kind::Source, "");
+    let target = with(Kind::Target, "").replace("db2:3306", "db1:3306");
+    let put = |pipeline: String| faults(&[source.clone(), target.clone(), pipeline]);
+    assert!(put(mapped("{from: shop.tb_user, to: shop.tb_user2}")).is_empty(), "the same server is fine");
+    let itself = put(mapped("{from: shop.a, to: shop.a}"));
+    assert_eq!(itself, ["OT1001: pipeline users: mappings[0].to: shop.a is the source table itself"]);
+    let back = put(mapped("{from: shop.a, to: shop.b}, {from: shop.b, to: shop.c}, {from: shop.c, to: shop.a}"));
+    assert_eq!(
+        back,
+        ["OT1001: pipeline users: mappings[0].to: changes of shop.b lead back to shop.a on the same server"]
+    );
+}
