@@ -1,0 +1,259 @@
+//! Capture on real servers: rows committed at the source are in Kafka once, in order, and nothing else is.
+
+mod site;
+mod topic;
+mod wire;
+
+use capture::Options;
+use schemas::checkpoint::Record;
+use schemas::documents::{Interval, Size};
+use schemas::status::SourceState;
+
+use site::{Site, wait_for};
+use topic::{Seen, assert_growing};
+
+const T: &str = "t (id INT PRIMARY KEY, name VARCHAR(20) NOT NULL DEFAULT '')";
+
+fn lines(events: &[Seen]) -> Vec<String> {
+    events.iter().map(Seen::line).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_arrive_decoded_in_order_and_once() {
+    let mut site = Site::new(&[T, "other LIKE t"]).await;
+    site.put(&["t"]).await;
+    let capture = site.run("a", Options::default()).await;
+    site.sql("INSERT INTO t VALUES (1,'a'),(2,'b'); INSERT INTO other VALUES (1,'x')").await;
+    site.sql("BEGIN; UPDATE t SET name='A' WHERE id=1; INSERT INTO other VALUES (2,'y'); DELETE FROM t WHERE id=2; COMMIT").await;
+    let events = site.wait_events("t", 4).await;
+    assert_eq!(lines(&events), ["c - 1,a", "c - 2,b", "u 1,a 1,A", "d 2,b -"]);
+    assert_growing(&events);
+    // In one transaction the row of the other table counts too: 1 null bitmap + 4 id + 1 length + text.
+    let (image, update) = (1 + 4 + 1 + 1, 2 * (1 + 4 + 1 + 1));
+    assert_eq!(events[1].ordinal - events[0].ordinal, image);
+    assert_eq!(events[3].ordinal - events[2].ordinal, update + image);
+    assert_eq!(events[2].gtid, events[3].gtid);
+    capture.stop().await;
+    let records = site.checkpoint_records().await;
+    for pair in records.chunks(2) {
+        assert!(matches!(pair, [Record::Begin(_), Record::Checkpoint(_)]), "{pair:?}");
+    }
+    assert_eq!(site.events("other").await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_goes_on_where_it_stopped() {
+    let mut site = Site::new(&[T]).await;
+    site.put(&["t"]).await;
+    for round in 0..3 {
+        let capture = site.run("a", Options::default()).await;
+        site.sql(&format!("INSERT INTO t VALUES ({round}1,'run')")).await;
+        site.wait_events("t", 2 * round + 1).await;
+        capture.stop().await;
+        site.sql(&format!("INSERT INTO t VALUES ({round}2,'stopped')")).await;
+    }
+    let capture = site.run("a", Options::default()).await;
+    let events = site.wait_events("t", 6).await;
+    assert_growing(&events);
+    let status = capture.status().expect("a status");
+    assert_eq!(status.epoch, 4);
+    capture.stop().await;
+    let mirrored = site.coordination.read_position(site::SOURCE).await.expect("an answer").expect("a mirror");
+    assert_eq!(site.checkpoint_records().await.pop(), Some(Record::Checkpoint(mirrored)));
+}
+
+/// Rolled back rows stay in the binlog when the transaction also changed a table that cannot be rolled back.
+const MIXED: &str = "BEGIN; INSERT INTO t VALUES (1,'kept'); SAVEPOINT a; INSERT INTO m VALUES (1,'myisam'); \
+     INSERT INTO t VALUES (2,'dropped'); ROLLBACK TO a; INSERT INTO t VALUES (3,'kept'); COMMIT; \
+     BEGIN; INSERT INTO m VALUES (2,'myisam'); INSERT INTO t VALUES (4,'dropped'); ROLLBACK";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rolled_back_rows_do_not_count() {
+    let mut site = Site::new(&[T, "m (id INT PRIMARY KEY, name VARCHAR(20)) ENGINE=MyISAM"]).await;
+    site.put(&["*"]).await;
+    let capture = site.run("a", Options::default()).await;
+    site.sql(MIXED).await;
+    site.sql("INSERT INTO t VALUES (9,'last')").await;
+    let events = site.wait_events("t", 3).await;
+    assert_eq!(lines(&events), ["c - 1,kept", "c - 3,kept", "c - 9,last"]);
+    assert_growing(&events);
+    let others = site.wait_events("m", 2).await;
+    assert_eq!(lines(&others), ["c - 1,myisam", "c - 2,myisam"]);
+    capture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_key_is_a_linked_pair() {
+    let mut site = Site::new(&[T, "keyless (a INT, b INT)"]).await;
+    site.put(&["*"]).await;
+    let capture = site.run("a", Options::default()).await;
+    site.sql("INSERT INTO t VALUES (1,'a'); UPDATE t SET id=7 WHERE id=1").await;
+    site.sql("INSERT INTO keyless VALUES (1,1); UPDATE keyless SET a=2").await;
+    let events = site.wait_events("t", 3).await;
+    assert_eq!(lines(&events), ["c - 1,a", "d 1,a -", "c - 7,a"]);
+    assert_growing(&events);
+    let key = |n: usize| events[n].key.clone().expect("a key");
+    assert_eq!(key(0), key(1));
+    assert_ne!(key(1), key(2));
+    assert_eq!(events[1].headers, [("__debezium.newkey".to_owned(), key(2))]);
+    assert_eq!(events[2].headers, [("__debezium.oldkey".to_owned(), key(1))]);
+    let keyless = site.wait_events("keyless", 2).await;
+    assert_eq!(lines(&keyless), ["c - 1,1", "u 1,1 2,1"]);
+    assert!(keyless.iter().all(|event| event.key.is_none()));
+    capture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_carried_stops_the_source_before_it() {
+    let mut site = Site::new(&[T]).await;
+    site.put(&["t"]).await;
+    let capture = site.run("a", Options::default()).await;
+    site.sql("INSERT INTO t VALUES (1,'a'); ALTER TABLE t ADD COLUMN n INT; INSERT INTO t VALUES (2,'b',5)").await;
+    let before = site.gtid().await;
+    site.sql("TRUNCATE t; INSERT INTO t VALUES (3,'c',6)").await;
+    let stopped = capture.state("stopped", |status| status.state == SourceState::Stopped).await;
+    let error = stopped.error.expect("an error");
+    assert_eq!(error.code, "OT3009");
+    assert!(error.message.contains(&before) && !error.remedy.is_empty(), "{error:?}");
+    assert_eq!(lines(&site.events("t").await), ["c - 1,a", "c - 2,b,5"]);
+    let Some(Record::Checkpoint(last)) = site.checkpoint_records().await.pop() else { panic!("no checkpoint") };
+    assert_eq!(last.gtid.to_string(), before);
+    // A new document starts it again; what stopped it is still there.
+    site.put(&["*"]).await;
+    capture.state("running again", |status| status.state != SourceState::Stopped).await;
+    capture.state("stopped again", |status| status.state == SourceState::Stopped).await;
+    site.put(&["nothing"]).await;
+    let now = site.gtid().await;
+    capture.state("past it", |status| status.gtid.to_string() == now).await;
+    assert_eq!(site.events("t").await.len(), 2);
+    capture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_not_carried_stops_behind_the_rows_before_it() {
+    let mut site = Site::new(&["t (id INT PRIMARY KEY, d DATE)"]).await;
+    site.put(&["t"]).await;
+    let slow = Options { quiet: Interval::from_secs(2), commit_interval: Interval::from_secs(2), ..Options::default() };
+    let capture = site.run("a", slow).await;
+    site.sql("SET sql_mode=''; INSERT INTO t VALUES (1,NULL); INSERT INTO t VALUES (2,NULL)").await;
+    let before = site.gtid().await;
+    site.sql("INSERT INTO t VALUES (3,NULL),(4,'0000-00-00'); INSERT INTO t VALUES (5,NULL)").await;
+    let stopped = capture.state("stopped", |status| status.state == SourceState::Stopped).await;
+    assert_eq!(stopped.error.expect("an error").code, "OT3008");
+    assert_eq!(stopped.gtid.to_string(), before);
+    assert_eq!(lines(&site.events("t").await), ["c - 1,null", "c - 2,null"]);
+    capture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_position_moves_while_nothing_is_followed() {
+    let mut site = Site::new(&[T, "other LIKE t"]).await;
+    site.put(&["t"]).await;
+    let capture = site.run("a", Options::default()).await;
+    site.sql("INSERT INTO other VALUES (1,'a'); INSERT INTO other VALUES (2,'b')").await;
+    let now = site.gtid().await;
+    let status = capture.state("moved", |status| status.gtid.to_string() == now).await;
+    assert_eq!(status.rows, 0);
+    let mirror = wait_for("the mirror", || async {
+        let mirror = site.coordination.read_position(site::SOURCE).await.map_err(|e| e.to_string())?;
+        mirror.filter(|m| m.gtid.to_string() == now).ok_or_else(|| "elsewhere".to_owned())
+    });
+    assert_eq!(mirror.await.ordinal, status.ordinal);
+    capture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_worker_waits_and_takes_over() {
+    let mut site = Site::new(&[T]).await;
+    site.put(&["t"]).await;
+    let first = site.run("a", Options::default()).await;
+    let second = site.start("b", Options::default());
+    second.state("waiting", |status| status.state == SourceState::Waiting).await;
+    site.sql("INSERT INTO t VALUES (1,'a')").await;
+    site.wait_events("t", 1).await;
+    assert_eq!(second.status().expect("a status").state, SourceState::Waiting);
+    first.stop().await;
+    site.sql("INSERT INTO t VALUES (2,'b')").await;
+    let events = site.wait_events("t", 2).await;
+    assert_growing(&events);
+    let status = second.state("running", |status| status.state == SourceState::Running).await;
+    assert_eq!(status.epoch, 2);
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_above_the_memory_budget_is_streamed_whole() {
+    let mut site = Site::new(&[T, "m (id INT) ENGINE=MyISAM", "wide (id INT PRIMARY KEY, v VARCHAR(200))"]).await;
+    site.put(&["*"]).await;
+    let small = Options { memory: Size::bytes(100_000), ..Options::default() };
+    let capture = site.run("a", small).await;
+    let fill = |from: u32, to: u32| format!("INSERT INTO wide SELECT seq, REPEAT('x', 150) FROM seq_{from}_to_{to}");
+    site.sql(&format!("INSERT INTO t VALUES (1,'before'); {}; INSERT INTO t VALUES (2,'after')", fill(1, 5000))).await;
+    site.wait_events("wide", 5000).await;
+    // Rows that it rolls back itself are read again and left out.
+    let part = [fill(5001, 8000), fill(8001, 9000), fill(9001, 9500)];
+    site.sql(&format!("BEGIN; INSERT INTO m VALUES (1); {}; SAVEPOINT a; {}; ROLLBACK TO a; {}; COMMIT", part[0], part[1], part[2])).await;
+    site.sql("INSERT INTO t VALUES (3,'last')").await;
+    let events = site.wait_events("wide", 8500).await;
+    assert_growing(&events);
+    assert!(events.iter().all(|e| e.after.as_ref().is_some_and(|row| !(8001..=9000).contains(&row[0].parse().unwrap()))));
+    assert_eq!(lines(&site.wait_events("t", 3).await), ["c - 1,before", "c - 2,after", "c - 3,last"]);
+    capture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_checkpoint_where_zookeeper_mirrors_one_stops() {
+    let site = Site::new(&[T]).await;
+    site.put(&["t"]).await;
+    let capture = site.run("a", Options::default()).await;
+    capture.stop().await;
+    // Another cluster name has other topics, but the same nodes.
+    let lost = Site { name: format!("{}b", site.name), coordination: site.coordination.clone(), conn: site::connect().await };
+    let capture = lost.start("a", Options::default());
+    let stopped = capture.state("stopped", |status| status.state == SourceState::Stopped).await;
+    assert_eq!(stopped.error.expect("an error").code, "OT3010");
+    capture.stop().await;
+}
+
+/// A late EndTxn meets the open transaction: the begin record makes the commit fail instead of losing rows.
+async fn late_end_txn(commit: bool) -> Vec<Seen> {
+    let mut site = Site::new(&[T]).await;
+    site.put(&["t"]).await;
+    let wait = Interval::from_secs(4);
+    let slow = Options { quiet: wait, commit_interval: wait, ..Options::default() };
+    let capture = site.run("a", slow).await;
+    site.sql("INSERT INTO t VALUES (1,'a'),(2,'b')").await;
+    let id = schemas::names::transactional_id(&site.name, site::SOURCE);
+    let open = wait_for("an open transaction", || async {
+        let producer = wire::describe(&id);
+        if producer.state == "Ongoing" { Ok(producer) } else { Err(format!("{producer:?}")) }
+    });
+    assert_eq!(wire::end_txn(&id, &open.await, commit), 0, "the broker takes it for the producer's own");
+    site.sql("INSERT INTO t VALUES (3,'c')").await;
+    let events = wait_for("all rows", || async {
+        let events = site.events("t").await;
+        let distinct: std::collections::BTreeSet<i64> = events.iter().map(|event| event.ordinal).collect();
+        if distinct.len() == 3 { Ok(events) } else { Err(format!("{:?}", lines(&events))) }
+    });
+    let events = events.await;
+    let reconnects = capture.metric("otter_capture_reconnects_total");
+    assert!(reconnects >= 1.0, "the commit did not fail: {:?} {:?}", lines(&events), site.checkpoint_records().await);
+    capture.state("running", |status| status.state == SourceState::Running).await;
+    capture.stop().await;
+    events
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_abort_loses_nothing() {
+    let events = late_end_txn(false).await;
+    assert_eq!(lines(&events), ["c - 1,a", "c - 2,b", "c - 3,c"]);
+    assert_growing(&events);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_commit_repeats_the_same_ordinals() {
+    let mut events = late_end_txn(true).await;
+    events.sort_by_key(|event| event.ordinal);
+    events.dedup_by(|a, b| a.ordinal == b.ordinal && a.after == b.after);
+    assert_eq!(lines(&events), ["c - 1,a", "c - 2,b", "c - 3,c"]);
+}
