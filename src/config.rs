@@ -289,6 +289,14 @@ mod tests {
     }
 
     #[test]
+    fn the_example_says_what_the_defaults_are() {
+        let example = load(include_str!("../deploy/examples/otter.toml"), &[], &[]).expect("fine");
+        assert_eq!(toml::to_string(&example).expect("TOML"), toml::to_string(&Config::default()).expect("TOML"));
+        let documents = include_str!("../deploy/examples/shop.yaml");
+        assert_eq!(schemas::documents::Document::parse_all(documents).expect("valid").len(), 3);
+    }
+
+    #[test]
     fn what_is_shown_can_be_loaded_again() {
         let shown = toml::to_string(&Config::default().redacted()).expect("TOML");
         let again = load(&shown, &[], &[]).expect("fine");

@@ -4,6 +4,8 @@
 //! Nothing is changed on the server. Every finding that is not fine holds the exact SQL, or the line of configuration,
 //! that puts it right. Failures to ask become findings themselves.
 
+mod structure;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ use schemas::table::TableName;
 use schemas::{Code, Error, Result};
 
 use crate::binlog::server::{self, SourceServer};
+
+pub use structure::structures;
 
 /// How long the server has for a look through its catalogue.
 const CATALOGUE: Duration = Duration::from_secs(60);

@@ -1,10 +1,10 @@
 //! `otter check`: the documents on their own and together, then each against its server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use coordination::Documents;
 use schemas::check::{Finding, Level};
-use schemas::documents::{ApplySettings, Document, Kind, Pipeline, PipelineStart, State, Target, World};
+use schemas::documents::{ApplySettings, Document, Kind, Pipeline, PipelineStart, Source, State, Target, World};
 use schemas::{Code, Error, Result};
 use serde::Serialize;
 
@@ -56,11 +56,27 @@ async fn against_servers(selection: &Selection, world: &World, document: &Docume
             let covered = selection.kind.is_none() && !world.referrers(Kind::Target, name).is_empty();
             if covered { Vec::new() } else { apply::check(&bare(target), target, &BTreeMap::new()).await }
         }
-        Document::Pipeline(pipeline) => match world.target(pipeline.target.as_str()) {
-            Some(target) => apply::check(pipeline, target, &BTreeMap::new()).await,
-            // `faults` has said so.
-            None => Vec::new(),
-        },
+        Document::Pipeline(pipeline) => {
+            match (world.source(pipeline.source.as_str()), world.target(pipeline.target.as_str())) {
+                (Some(source), Some(target)) => against_both(pipeline, source, target).await,
+                // `faults` has said so.
+                _ => Vec::new(),
+            }
+        }
+    }
+}
+
+/// The target, its columns compared with the source's as far as the source can be asked.
+async fn against_both(pipeline: &Pipeline, source: &Source, target: &Target) -> Vec<Finding> {
+    let tables: BTreeSet<_> = pipeline.mappings.iter().filter_map(|m| m.from.exact()).collect();
+    match capture::check::structures(source, &tables).await {
+        Ok(structures) => apply::check(pipeline, target, &structures).await,
+        Err(e) => {
+            let subject = format!("pipeline {}: columns are not compared", pipeline.name);
+            let mut findings = vec![Finding::error(subject, &e)];
+            findings.extend(apply::check(pipeline, target, &BTreeMap::new()).await);
+            findings
+        }
     }
 }
 
