@@ -78,7 +78,7 @@ async fn tables(source: &Source, server: &SourceServer) -> Result<Vec<Finding>> 
         }
     }
     if findings.iter().all(|f| f.level == Level::Ok) {
-        let message = format!("{} tables are followed, all of types that are carried", followed.len());
+        let message = format!("followed tables: {}, all of types that are carried", followed.len());
         findings.push(Finding::ok(format!("source {}: tables", source.name), message));
     }
     if let Err(error) = conn.disconnect().await {

@@ -88,8 +88,7 @@ pub struct ReceiverGone;
 /// A channel that lets about `limit` bytes wait.
 pub fn channel(limit: usize) -> (Sender, Receiver) {
     let state = State { chunks: VecDeque::new(), bytes: 0, sender_gone: false, receiver_gone: false };
-    let shared =
-        Arc::new(Shared { state: Mutex::new(state), limit, filled: Condvar::new(), drained: Notify::new() });
+    let shared = Arc::new(Shared { state: Mutex::new(state), limit, filled: Condvar::new(), drained: Notify::new() });
     (Sender(Arc::clone(&shared)), Receiver { shared, current: Vec::new().into_iter() })
 }
 
@@ -179,14 +178,7 @@ mod tests {
     use bytes::Bytes;
 
     fn event(log_pos: u64, length: usize) -> RawEvent {
-        RawEvent {
-            event_type: 2,
-            timestamp: 0,
-            server_id: 1,
-            log_pos,
-            flags: 0,
-            body: Bytes::from(vec![0; length]),
-        }
+        RawEvent { event_type: 2, timestamp: 0, server_id: 1, log_pos, flags: 0, body: Bytes::from(vec![0; length]) }
     }
 
     fn chunk(positions: std::ops::Range<u64>, length: usize) -> Chunk {

@@ -301,17 +301,15 @@ fn gtid(raw: &RawEvent) -> Option<GtidEvent> {
     let sequence = fields.u64()?;
     let domain = fields.u32()?;
     let flags = fields.u8()?;
-    // Older servers pad what they don't write with zeros up to the post-header's 19 bytes, or leave it out.
     if flags & GROUP_COMMIT_ID != 0 {
         fields.u64()?;
-    } else if !fields.is_empty() {
-        fields.take(6)?;
     }
     if flags & (PREPARED_XA | COMPLETED_XA) != 0 {
         fields.u32()?;
         let length = usize::from(fields.u8()?) + usize::from(fields.u8()?);
         fields.take(length)?;
     }
+    // More flags, or the zeros that fill a short event up to 19 bytes, or nothing.
     let alter_phase = match fields.u8().unwrap_or(0) {
         extra if extra & 2 != 0 => Some(AlterPhase::Start),
         extra if extra & 4 != 0 => Some(AlterPhase::Commit),
@@ -405,6 +403,13 @@ mod tests {
         let Event::Gtid(gtid) = event.parse().unwrap() else { panic!("not a GTID") };
         assert_eq!(gtid.gtid.to_string(), "3-7-42");
         assert!(gtid.standalone && gtid.ddl && !gtid.transactional && gtid.alter_phase.is_none());
+        // An XA id without group commit id stands right behind the flags.
+        let mut short = body[..12].to_vec();
+        short.push(4 | 128);
+        short.extend_from_slice(&[1, 0, 0, 0, 1, 0, b'x']);
+        let event = raw(kind::GTID, 0, &short);
+        let Event::Gtid(gtid) = event.parse().unwrap() else { panic!("not a GTID") };
+        assert!(gtid.xa_completed && !gtid.xa_prepared && gtid.transactional && gtid.alter_phase.is_none());
         // A group commit id, an XA id, and a phase of ALTER.
         let mut body = body[..12].to_vec();
         body.push(2 | 64);

@@ -30,8 +30,11 @@ impl Position {
             return self.offset;
         }
         if header.log_pos != 0 {
-            let wrapped = (self.offset & !u64::from(u32::MAX)) | u64::from(header.log_pos);
-            self.offset = if wrapped < self.offset { wrapped + (1 << 32) } else { wrapped };
+            let same_high_half = (self.offset & !u64::from(u32::MAX)) | u64::from(header.log_pos);
+            // A long way back is a wrap; a short way back is an event that does not move the position.
+            let wrapped = self.offset.saturating_sub(same_high_half) > 1 << 31;
+            let end = if wrapped { same_high_half + (1 << 32) } else { same_high_half };
+            self.offset = self.offset.max(end);
         } else if !matches!(header.event_type, kind::ROTATE | kind::FORMAT_DESCRIPTION | kind::GTID_LIST) {
             // Newer servers write events inside a transaction without their position.
             self.offset += u64::from(header.size);
@@ -89,6 +92,7 @@ mod tests {
             event(kind::FORMAT_DESCRIPTION, 0, 0, 250),
             event(kind::HEARTBEAT, 0, 900, 40),
             event(kind::GTID_LIST, FLAG_ARTIFICIAL, 77, 40),
+            event(kind::FORMAT_DESCRIPTION, 0, 256, 250),
         ] {
             assert_eq!(position.advance(header), 1000, "{header:?}");
         }

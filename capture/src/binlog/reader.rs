@@ -26,9 +26,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use super::channel::{Chunk, Received, Receiver, Sender, channel};
 pub use super::event::RawEvent;
-pub use super::server::{SourceServer, connect, resolve_start};
 use super::event::{HEADER_LENGTH, kind};
 use super::position::{Header, Position};
+pub use super::server::{SourceServer, connect, resolve_start};
 
 /// A chunk is handed over at this size even when the stream has more ready.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -92,10 +92,11 @@ pub async fn read(
 async fn begin(server: &SourceServer, start: &GtidPosition, options: &ReadOptions) -> Result<BinlogStream> {
     let mut conn = server.dump_connection().await?;
     let heartbeat = u64::try_from(options.heartbeat.as_nanos()).unwrap_or(u64::MAX);
-    // mysql_async itself asks for checksums ("ALL": as they are in the file) when it registers.
+    // mysql_async itself asks for checksums ("ALL": as they are in the file) when it registers. A publisher that waits
+    // for Kafka lets the server wait; the usual minute would end the dump.
     let session = format!(
         "SET @mariadb_slave_capability=4, @slave_connect_state='{start}', @slave_gtid_strict_mode=1, \
-         @slave_gtid_ignore_duplicates=0, @master_heartbeat_period={heartbeat}"
+         @slave_gtid_ignore_duplicates=0, @master_heartbeat_period={heartbeat}, SESSION net_write_timeout=600"
     );
     conn.query_drop(session).await.map_err(|e| server.failed("prepare the binlog dump", e))?;
     conn.get_binlog_stream(BinlogStreamRequest::new(options.server_id).with_pos(4))
@@ -205,7 +206,8 @@ impl Dump {
             flags: header.flags_raw(),
             body,
         };
-        self.greeted |= !raw.is_artificial() && raw.event_type != kind::FORMAT_DESCRIPTION;
+        let of_a_file = !raw.is_artificial() && raw.event_type != kind::FORMAT_DESCRIPTION;
+        self.greeted |= of_a_file || raw.event_type == kind::HEARTBEAT;
         if raw.event_type == kind::ROTATE {
             self.position.rotate(&raw)?;
         }

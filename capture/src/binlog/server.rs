@@ -213,8 +213,7 @@ impl SourceServer {
         let Some(file) = file else {
             return Err(Error::new(Code::SourceSetting, format!("{}: the server has no binlog files", self.address)));
         };
-        let text: Option<Option<String>> =
-            self.ask(conn.exec_first("SELECT BINLOG_GTID_POS(?, 4)", (&file,))).await?;
+        let text: Option<Option<String>> = self.ask(conn.exec_first("SELECT BINLOG_GTID_POS(?, 4)", (&file,))).await?;
         match text.flatten() {
             Some(text) => self.position(&text),
             // NULL: the file went away in between, or cannot be read.
@@ -263,11 +262,8 @@ pub async fn verify_binary_columns(server: &SourceServer, structure: &TableStruc
     let mut conn = server.connection().await?;
     let sql = "SELECT COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA=? AND TABLE_NAME=?";
     let name = &structure.name;
-    let types: HashMap<String, String> = server
-        .ask(conn.exec::<(String, String), _, _>(sql, (&name.schema, &name.table)))
-        .await?
-        .into_iter()
-        .collect();
+    let types: HashMap<String, String> =
+        server.ask(conn.exec::<(String, String), _, _>(sql, (&name.schema, &name.table))).await?.into_iter().collect();
     close(conn).await;
     let wrong = structure.columns.iter().filter(|c| doubtful(&c.ty)).find_map(|column| {
         let real = types.get(&column.name)?;
@@ -277,7 +273,11 @@ pub async fn verify_binary_columns(server: &SourceServer, structure: &TableStruc
         None => Ok(()),
         Some((column, real)) => Err(Error::new(
             Code::TypeUnsupported,
-            format!("column {} of {name} is of type {}, which this version does not carry", column.name, real.to_uppercase()),
+            format!(
+                "column {} of {name} is of type {}, which this version does not carry",
+                column.name,
+                real.to_uppercase()
+            ),
         )),
     }
 }

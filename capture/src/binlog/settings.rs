@@ -10,7 +10,7 @@ use schemas::{Code, Error};
 const OLDEST: (u16, u16, u16) = (10, 5, 0);
 
 /// The variables asked for, in this order.
-pub(super) const VARIABLES: [&str; 8] = [
+pub(super) const VARIABLES: [&str; 9] = [
     "server_id",
     "log_bin",
     "binlog_format",
@@ -19,6 +19,7 @@ pub(super) const VARIABLES: [&str; 8] = [
     "binlog_checksum",
     "log_bin_compress",
     "log_slave_updates",
+    "gtid_slave_pos",
 ];
 
 /// One rule and how the server stands to it.
@@ -101,14 +102,18 @@ pub(crate) fn judge_variables(value: impl Fn(&str) -> String) -> Vec<Verdict> {
         Verdict::wrong(name, Code::SourceSetting, message, remedy)
     };
     let mut verdicts = vec![
-        must("log_bin", &["1", "ON"], "put `log_bin` under [mariadbd] of the server's configuration and restart it"),
+        must("log_bin", &["ON", "1"], "put `log_bin` under [mariadbd] of the server's configuration and restart it"),
         must("binlog_format", &["ROW"], "SET GLOBAL binlog_format=ROW"),
         must("binlog_row_image", &["FULL"], "SET GLOBAL binlog_row_image=FULL"),
         must("binlog_row_metadata", &["FULL"], "SET GLOBAL binlog_row_metadata=FULL"),
-        must("log_bin_compress", &["0", "OFF"], "SET GLOBAL log_bin_compress=OFF"),
+        must("log_bin_compress", &["OFF", "0"], "SET GLOBAL log_bin_compress=OFF"),
         must("binlog_checksum", &["CRC32"], "SET GLOBAL binlog_checksum=CRC32"),
-        must("log_slave_updates", &["1", "ON"], "put `log_slave_updates` under [mariadbd] and restart the server"),
     ];
+    // A server that has never replicated has nothing to pass on.
+    if !value("gtid_slave_pos").is_empty() {
+        let remedy = "put `log_slave_updates` under [mariadbd] and restart the server";
+        verdicts.push(must("log_slave_updates", &["ON", "1"], remedy));
+    }
     for verdict in &mut verdicts {
         // Without checksums damage goes unseen, and a replica without log_slave_updates hides what it replicates;
         // neither is wrong on every server.
@@ -185,6 +190,7 @@ mod tests {
                 "binlog_row_image" | "binlog_row_metadata" => "FULL",
                 "binlog_checksum" => "CRC32",
                 "log_bin_compress" => "0",
+                "gtid_slave_pos" => "",
                 _ => "1",
             };
             (if name == changed { to } else { usual }).to_owned()
@@ -205,17 +211,17 @@ mod tests {
             assert_eq!(wrong[0].remedy, remedy);
             assert!(wrong[0].error().to_string().starts_with("OT3002"), "{}", wrong[0].error());
         }
+        let replica = |name: &str| {
+            variables("log_slave_updates", "0")(name) + if name == "gtid_slave_pos" { "0-1-1" } else { "" }
+        };
+        assert!(judge_variables(replica).iter().any(|v| v.level == Level::Warning && v.subject == "log_slave_updates"));
         let verdicts = judge_variables(variables("binlog_checksum", "NONE"));
         assert!(verdicts.iter().any(|v| v.level == Level::Warning) && verdicts.iter().all(|v| v.level != Level::Error));
     }
 
     fn missing(lines: &[&str]) -> Vec<String> {
         let lines: Vec<String> = lines.iter().map(|l| (*l).to_owned()).collect();
-        judge_grants(&lines, "`otter`@`%`")
-            .into_iter()
-            .filter(|v| v.level == Level::Error)
-            .map(|v| v.remedy)
-            .collect()
+        judge_grants(&lines, "`otter`@`%`").into_iter().filter(|v| v.level == Level::Error).map(|v| v.remedy).collect()
     }
 
     #[test]

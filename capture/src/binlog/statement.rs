@@ -100,8 +100,27 @@ pub fn classify(sql: &[u8], schema: &[u8], sql_mode: u64) -> Statement {
 
 /// Words that begin statements without any effect on rows or the structure of tables.
 const HARMLESS: &[&str] = &[
-    "SET", "GRANT", "REVOKE", "FLUSH", "OPTIMIZE", "REPAIR", "CHECK", "CHECKSUM", "KILL", "RESET", "INSTALL",
-    "UNINSTALL", "USE", "SHOW", "LOCK", "UNLOCK", "PURGE", "CHANGE", "STOP", "BACKUP", "SIGNAL",
+    "SET",
+    "GRANT",
+    "REVOKE",
+    "FLUSH",
+    "OPTIMIZE",
+    "REPAIR",
+    "CHECK",
+    "CHECKSUM",
+    "KILL",
+    "RESET",
+    "INSTALL",
+    "UNINSTALL",
+    "USE",
+    "SHOW",
+    "LOCK",
+    "UNLOCK",
+    "PURGE",
+    "CHANGE",
+    "STOP",
+    "BACKUP",
+    "SIGNAL",
 ];
 /// Words that begin statements which change rows, or call what may.
 const CHANGES: &[&str] =
@@ -187,8 +206,26 @@ impl Reader<'_> {
     /// The first of these object words, past modifiers such as OR REPLACE, DEFINER=… or UNIQUE.
     fn object(&mut self) -> Option<&'static str> {
         const OBJECTS: [&str; 20] = [
-            "TABLE", "TABLES", "INDEX", "DATABASE", "SCHEMA", "VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "PACKAGE",
-            "EVENT", "USER", "ROLE", "SERVER", "SEQUENCE", "TABLESPACE", "LOGFILE", "PREPARE", "INSTANCE", "TEMPORARY",
+            "TABLE",
+            "TABLES",
+            "INDEX",
+            "DATABASE",
+            "SCHEMA",
+            "VIEW",
+            "TRIGGER",
+            "PROCEDURE",
+            "FUNCTION",
+            "PACKAGE",
+            "EVENT",
+            "USER",
+            "ROLE",
+            "SERVER",
+            "SEQUENCE",
+            "TABLESPACE",
+            "LOGFILE",
+            "PREPARE",
+            "INSTANCE",
+            "TEMPORARY",
         ];
         for token in self.lexer.by_ref() {
             if let Some(object) = OBJECTS.iter().find(|o| token.is(o)) {

@@ -400,15 +400,18 @@ mod tests {
         assert_eq!(table.name, TableName::new("shop", "t"));
         assert_eq!(table.key, [3, 0]);
         let types: Vec<_> = table.columns.iter().map(|c| c.ty).collect();
-        assert_eq!(types, [
-            ColumnType::Int { bytes: 4, unsigned: true },
-            ColumnType::Text { length_bytes: 2 },
-            ColumnType::Decimal { precision: 10, scale: 2 },
-            ColumnType::Int { bytes: 1, unsigned: false },
-            ColumnType::Binary { length: 20, length_bytes: 1 },
-            ColumnType::Text { length_bytes: 2 }, // CHAR(255) in utf8mb4: 1020 bytes
-            ColumnType::Text { length_bytes: 2 },
-        ]);
+        assert_eq!(
+            types,
+            [
+                ColumnType::Int { bytes: 4, unsigned: true },
+                ColumnType::Text { length_bytes: 2 },
+                ColumnType::Decimal { precision: 10, scale: 2 },
+                ColumnType::Int { bytes: 1, unsigned: false },
+                ColumnType::Binary { length: 20, length_bytes: 1 },
+                ColumnType::Text { length_bytes: 2 }, // CHAR(255) in utf8mb4: 1020 bytes
+                ColumnType::Text { length_bytes: 2 },
+            ]
+        );
         assert_eq!(table.columns.iter().map(|c| c.nullable).collect::<Vec<_>>()[..3], [false, true, false]);
         assert_eq!(table.columns[1].name, "名");
     }

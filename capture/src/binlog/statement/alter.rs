@@ -15,10 +15,31 @@ enum Clause {
 
 /// Words that begin clauses without effect on rows and columns.
 const UNTOUCHED: &[&str] = &[
-    "ALGORITHM", "LOCK", "COMMENT", "AUTO_INCREMENT", "ENGINE", "ROW_FORMAT", "FORCE", "ENABLE", "DISABLE",
-    "STATS_AUTO_RECALC", "STATS_PERSISTENT", "STATS_SAMPLE_PAGES", "KEY_BLOCK_SIZE", "MAX_ROWS", "MIN_ROWS",
-    "AVG_ROW_LENGTH", "CHECKSUM", "DELAY_KEY_WRITE", "PACK_KEYS", "PAGE_CHECKSUM", "PAGE_COMPRESSED",
-    "PAGE_COMPRESSION_LEVEL", "TRANSACTIONAL", "NOWAIT", "ALTER",
+    "ALGORITHM",
+    "LOCK",
+    "COMMENT",
+    "AUTO_INCREMENT",
+    "ENGINE",
+    "ROW_FORMAT",
+    "FORCE",
+    "ENABLE",
+    "DISABLE",
+    "STATS_AUTO_RECALC",
+    "STATS_PERSISTENT",
+    "STATS_SAMPLE_PAGES",
+    "KEY_BLOCK_SIZE",
+    "MAX_ROWS",
+    "MIN_ROWS",
+    "AVG_ROW_LENGTH",
+    "CHECKSUM",
+    "DELAY_KEY_WRITE",
+    "PACK_KEYS",
+    "PAGE_CHECKSUM",
+    "PAGE_COMPRESSED",
+    "PAGE_COMPRESSION_LEVEL",
+    "TRANSACTIONAL",
+    "NOWAIT",
+    "ALTER",
 ];
 /// What ADD and DROP take besides columns, when only a secondary index is meant.
 const INDEXES: &[&str] = &["INDEX", "KEY", "UNIQUE", "FULLTEXT", "SPATIAL", "VECTOR"];

@@ -77,10 +77,10 @@ fn alters_are_graded() {
         let sql = format!("ALTER TABLE tb_user {clauses}");
         assert_eq!(summary(&sql), (kind, "shop.tb_user".to_owned()), "{sql}");
     }
-    assert_eq!(summary("/* app */ ALTER ONLINE IGNORE TABLE IF EXISTS `a b`.`c.d` WAIT 5 ADD x INT"), (
-        AddOrDropColumnOnly,
-        "a b.c.d".to_owned()
-    ));
+    assert_eq!(
+        summary("/* app */ ALTER ONLINE IGNORE TABLE IF EXISTS `a b`.`c.d` WAIT 5 ADD x INT"),
+        (AddOrDropColumnOnly, "a b.c.d".to_owned())
+    );
     assert_eq!(summary("alter table t rename to other.u"), (Other, "shop.t other.u".to_owned()));
     assert_eq!(summary("SET STATEMENT lock_wait_timeout=1 FOR ALTER TABLE t ADD a INT").0, AddOrDropColumnOnly);
 }
@@ -134,10 +134,18 @@ fn the_rest_is_harmless_or_a_change_or_unknown() {
     ] {
         assert_eq!(read(sql), Statement::Harmless, "{sql}");
     }
-    for sql in ["INSERT INTO t VALUES (1)", "UPDATE t SET a=1", "DELETE FROM t WHERE a=1", "DELETE a FROM a, b",
-        "REPLACE t VALUES (1)", "LOAD DATA INFILE 'x' INTO TABLE t", "SELECT `f`()", "CALL p()",
-        "WITH a AS (SELECT 1) DELETE FROM t", "ANALYZE UPDATE t SET a=1"]
-    {
+    for sql in [
+        "INSERT INTO t VALUES (1)",
+        "UPDATE t SET a=1",
+        "DELETE FROM t WHERE a=1",
+        "DELETE a FROM a, b",
+        "REPLACE t VALUES (1)",
+        "LOAD DATA INFILE 'x' INTO TABLE t",
+        "SELECT `f`()",
+        "CALL p()",
+        "WITH a AS (SELECT 1) DELETE FROM t",
+        "ANALYZE UPDATE t SET a=1",
+    ] {
         assert_eq!(read(sql), Statement::Dml { table: None }, "{sql}");
     }
     let memory = read("DELETE FROM `x`.`t`");
@@ -153,8 +161,8 @@ fn random_text_is_never_fatal() {
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let pieces: [&[u8]; 24] = [
-        b"ALTER", b"TABLE", b"DROP", b"CREATE", b"RENAME", b"TO", b"INDEX", b"ADD", b"COLUMN", b"`", b"'", b"\"", b"/*",
-        b"*/", b"/*!", b"--", b"\n", b".", b",", b"(", b")", b"\xff", b"\\", b"IF",
+        b"ALTER", b"TABLE", b"DROP", b"CREATE", b"RENAME", b"TO", b"INDEX", b"ADD", b"COLUMN", b"`", b"'", b"\"",
+        b"/*", b"*/", b"/*!", b"--", b"\n", b".", b",", b"(", b")", b"\xff", b"\\", b"IF",
     ];
     for _ in 0..100_000 {
         let mut sql = Vec::new();
