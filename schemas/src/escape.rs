@@ -8,8 +8,6 @@
 //! Decoding reads from the left: wherever `_u` and four to six hex digits and `_` stand, it is an escape. Escapes begin
 //! with `_`, so the `u` and the digits behind a literal `_` are literal too, and then that `_` was escaped.
 
-use std::fmt::Write as _;
-
 /// Escapes one component (schema or table) of a topic name: `[A-Za-z0-9_-]` stay.
 pub fn topic_component(name: &str) -> String {
     escape(name, |_, c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
@@ -69,8 +67,7 @@ fn escape(name: &str, stays: impl Fn(usize, char) -> bool) -> String {
 }
 
 fn push_escape(out: &mut String, c: char) {
-    // Writing into a String cannot fail.
-    let _ = write!(out, "_u{:04x}_", u32::from(c));
+    out.push_str(&format!("_u{:04x}_", u32::from(c)));
 }
 
 fn is_hex(b: u8) -> bool {

@@ -1,7 +1,6 @@
 //! The progress table of a target: how far each lane is, in the same database as the rows, moved in the same
 //! transaction. Its DDL is a contract: other versions of Otter and people read it.
 
-use std::fmt::Write as _;
 
 /// Name of the table within the target document's `schema`.
 pub const TABLE: &str = "progress";
@@ -78,16 +77,14 @@ pub fn create_table(schema: &str) -> String {
         (column::UPDATED_AT, "datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)"),
     ];
     for (name, definition) in columns {
-        // Writing into a String cannot fail.
-        let _ = writeln!(sql, "  {} {definition},", quote(name));
+        sql.push_str(&format!("  {} {definition},\n", quote(name)));
     }
-    let _ = write!(
-        sql,
+    sql.push_str(&format!(
         "  PRIMARY KEY ({}, {}, {})\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
         quote(column::PIPELINE),
         quote(column::TOPIC),
         quote(column::PARTITION)
-    );
+    ));
     sql
 }
 

@@ -12,7 +12,7 @@ pub(crate) fn image(structure: &TableStructure, row: &[Cell]) -> Vec<u8> {
             out[index / 8] |= 1 << (index % 8);
         }
     }
-    if row.len() % 8 != 0 {
+    if !row.len().is_multiple_of(8) {
         // the server sets the bits beyond the last column
         out[row.len() / 8] |= 0xff << (row.len() % 8);
     }
