@@ -12,6 +12,7 @@
 //! Failure: a definite error of a table pauses its lane; a transient one is tried again; an error of the consumer starts
 //! the pipeline's consumer again; nothing of one pipeline touches another.
 
+mod check;
 mod chunk;
 mod consumer;
 mod consumer_lanes;
@@ -30,5 +31,6 @@ mod supervisor;
 pub mod target;
 mod topic_id;
 
+pub use check::check;
 pub use options::Options;
 pub use supervisor::{Apply, Context};
