@@ -209,12 +209,10 @@ fn invalid(message: String) -> Error {
 
 /// Path first, then what is wrong, then where the value came from.
 fn explain(e: &figment::Error) -> String {
-    let mut path = e.path.clone();
+    // The path of an unknown key ends in the key itself.
+    let path = &e.path;
     let reason = match &e.kind {
-        Kind::UnknownField(field, expected) => {
-            path.push(field.clone());
-            format!("there is no such key; there are {}", expected.join(", "))
-        }
+        Kind::UnknownField(_, expected) => format!("there is no such key; there are {}", expected.join(", ")),
         kind => kind.to_string(),
     };
     let origin = e.metadata.as_ref().map(|m| match &m.source {

@@ -252,10 +252,10 @@ mappings: [{from: shop.a, to: shop.b}]
             Change { kind: Kind::Pipeline, name: "users".into(), action: Action::Changed, version: 4, changes };
         insta::assert_snapshot!(Changes(vec![change]).text(), @r#"
         pipeline users changed (version 4)
-          state: running → paused
+          apply.writers: nothing → 2
           mappings[0].to: shop.b → shop.c
           mappings[1]: nothing → {"from":"shop.x","to":"shop.y"}
-          apply.writers: nothing → 2
+          state: running → paused
         "#);
     }
 }
