@@ -146,7 +146,10 @@ impl TransactionalProducer {
             };
             let since = *full_since.get_or_insert_with(Instant::now);
             if since.elapsed() > self.patience {
-                return Err(Error::new(Code::KafkaUnavailable, "Kafka took no record for as long as a transaction may last"));
+                return Err(Error::new(
+                    Code::KafkaUnavailable,
+                    "Kafka took no record for as long as a transaction may last",
+                ));
             }
             self.serve()?;
             std::thread::sleep(NAP);
@@ -180,7 +183,10 @@ impl TransactionalProducer {
             if now == before {
                 self.check()?;
                 if started.elapsed() > self.patience {
-                    return Err(Error::new(Code::KafkaUnavailable, "records were not written within the transaction's timeout"));
+                    return Err(Error::new(
+                        Code::KafkaUnavailable,
+                        "records were not written within the transaction's timeout",
+                    ));
                 }
                 std::thread::sleep(NAP);
             }

@@ -96,7 +96,8 @@ impl Topics {
 
     fn partitions(&self, topic: &str) -> Result<usize> {
         let doing = || format!("read the metadata of {topic}");
-        let metadata = self.admin.inner().fetch_metadata(Some(topic), PATIENCE).map_err(|e| kafka_error(e, &doing()))?;
+        let metadata =
+            self.admin.inner().fetch_metadata(Some(topic), PATIENCE).map_err(|e| kafka_error(e, &doing()))?;
         let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
         match found.map(|t| t.partitions().len()) {
             Some(count) if count > 0 => Ok(count),

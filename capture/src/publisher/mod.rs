@@ -405,10 +405,9 @@ impl Publisher {
 
     /// Stops before what cannot be read: what came before it is committed first.
     fn refuse(&mut self, error: Error) -> Halt {
-        if error.code().reaction() == Reaction::Stop && !self.streams() {
-            if let Err(halt) = self.commit_if_moved() {
-                return halt;
-            }
+        let stops = error.code().reaction() == Reaction::Stop && !self.streams();
+        if stops && let Err(halt) = self.commit_if_moved() {
+            return halt;
         }
         let at = &self.progress.at;
         let message = format!("{} (behind GTID {}, in {} before {})", error.message(), at.gtid, self.file, self.behind);

@@ -215,10 +215,8 @@ fn table_name(body: &[u8]) -> Result<TableName> {
 
 /// The topic of row events that a document asks for.
 fn wanted(settings: &TopicSettings) -> Wanted {
-    let mut config = vec![
-        ("cleanup.policy", "delete".to_owned()),
-        ("max.message.bytes", settings.max_message.get().to_string()),
-    ];
+    let mut config =
+        vec![("cleanup.policy", "delete".to_owned()), ("max.message.bytes", settings.max_message.get().to_string())];
     if let Some(retention) = settings.retention {
         config.push(("retention.ms", retention.as_millis().to_string()));
     }

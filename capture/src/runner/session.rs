@@ -144,9 +144,8 @@ impl<'a> Session<'a> {
         let progress = Progress { at, committed, board: site.board.clone(), source, metrics: metrics.clone() };
         let options = site.options.clone();
         let work = Publisher::new(events, outbox, plans, progress, options, stop.clone()).resuming(resume);
-        let publisher = publisher(work, &self.runner.source.name.to_string())?;
-        let reader =
-            tokio::spawn(async move { read(&reading_server, &from, &reading, sender, reading_stop).await });
+        let publisher = publisher(work, self.runner.source.name.as_str())?;
+        let reader = tokio::spawn(async move { read(&reading_server, &from, &reading, sender, reading_stop).await });
         Ok(Running { publisher, reader, committed: watched, stop })
     }
 
@@ -199,11 +198,8 @@ impl<'a> Session<'a> {
             }
             let checkpoint = committed.borrow_and_update().clone();
             let written = self.write(&checkpoint).await;
-            match &written {
-                Err(error) if !failing => {
-                    tracing::warn!(source = %self.runner.source.name, %error, "the position is not mirrored to ZooKeeper");
-                }
-                _ => {}
+            if let (Err(error), false) = (&written, failing) {
+                tracing::warn!(source = %self.runner.source.name, %error, "the position is not mirrored to ZooKeeper");
             }
             failing = written.is_err();
             if failing {
@@ -215,7 +211,9 @@ impl<'a> Session<'a> {
     async fn mirror_last(&self, checkpoint: &Checkpoint) {
         match tokio::time::timeout(LAST_MIRROR, self.write(checkpoint)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(source = %self.runner.source.name, %error, "the last position was not mirrored"),
+            Ok(Err(error)) => {
+                tracing::debug!(source = %self.runner.source.name, %error, "the last position was not mirrored")
+            }
             Err(_) => tracing::debug!(source = %self.runner.source.name, "the last position was not mirrored in time"),
         }
     }

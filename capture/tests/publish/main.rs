@@ -24,7 +24,10 @@ async fn rows_arrive_decoded_in_order_and_once() {
     site.put(&["t"]).await;
     let capture = site.run("a", Options::default()).await;
     site.sql("INSERT INTO t VALUES (1,'a'),(2,'b'); INSERT INTO other VALUES (1,'x')").await;
-    site.sql("BEGIN; UPDATE t SET name='A' WHERE id=1; INSERT INTO other VALUES (2,'y'); DELETE FROM t WHERE id=2; COMMIT").await;
+    site.sql(
+        "BEGIN; UPDATE t SET name='A' WHERE id=1; INSERT INTO other VALUES (2,'y'); DELETE FROM t WHERE id=2; COMMIT",
+    )
+    .await;
     let events = site.wait_events("t", 4).await;
     assert_eq!(lines(&events), ["c - 1,a", "c - 2,b", "u 1,a 1,A", "d 2,b -"]);
     assert_growing(&events);
@@ -109,22 +112,22 @@ async fn what_is_not_carried_stops_the_source_before_it() {
     site.put(&["t"]).await;
     let capture = site.run("a", Options::default()).await;
     site.sql("INSERT INTO t VALUES (1,'a'); ALTER TABLE t ADD COLUMN n INT; INSERT INTO t VALUES (2,'b',5)").await;
-    let before = site.gtid().await;
-    site.sql("TRUNCATE t; INSERT INTO t VALUES (3,'c',6)").await;
+    site.sql("TRUNCATE t").await;
+    let truncate = site.last_gtid().await;
+    site.sql("INSERT INTO t VALUES (3,'c',6)").await;
     let stopped = capture.state("stopped", |status| status.state == SourceState::Stopped).await;
     let error = stopped.error.expect("an error");
     assert_eq!(error.code, "OT3009");
-    assert!(error.message.contains(&before) && !error.remedy.is_empty(), "{error:?}");
+    assert!(error.message.contains("TRUNCATE") && !error.remedy.is_empty(), "{error:?}");
     assert_eq!(lines(&site.events("t").await), ["c - 1,a", "c - 2,b,5"]);
     let Some(Record::Checkpoint(last)) = site.checkpoint_records().await.pop() else { panic!("no checkpoint") };
-    assert_eq!(last.gtid.to_string(), before);
+    assert_eq!(last.gtid.last(0).expect("a GTID").sequence, truncate.sequence - 1);
     // A new document starts it again; what stopped it is still there.
     site.put(&["*"]).await;
     capture.state("running again", |status| status.state != SourceState::Stopped).await;
     capture.state("stopped again", |status| status.state == SourceState::Stopped).await;
     site.put(&["nothing"]).await;
-    let now = site.gtid().await;
-    capture.state("past it", |status| status.gtid.to_string() == now).await;
+    capture.state("past it", |status| status.gtid.contains(&truncate)).await;
     assert_eq!(site.events("t").await.len(), 2);
     capture.stop().await;
 }
@@ -136,11 +139,12 @@ async fn a_value_that_is_not_carried_stops_behind_the_rows_before_it() {
     let slow = Options { quiet: Interval::from_secs(2), commit_interval: Interval::from_secs(2), ..Options::default() };
     let capture = site.run("a", slow).await;
     site.sql("SET sql_mode=''; INSERT INTO t VALUES (1,NULL); INSERT INTO t VALUES (2,NULL)").await;
-    let before = site.gtid().await;
-    site.sql("INSERT INTO t VALUES (3,NULL),(4,'0000-00-00'); INSERT INTO t VALUES (5,NULL)").await;
+    site.sql("INSERT INTO t VALUES (3,NULL),(4,'0000-00-00')").await;
+    let culprit = site.last_gtid().await;
+    site.sql("INSERT INTO t VALUES (5,NULL)").await;
     let stopped = capture.state("stopped", |status| status.state == SourceState::Stopped).await;
     assert_eq!(stopped.error.expect("an error").code, "OT3008");
-    assert_eq!(stopped.gtid.to_string(), before);
+    assert_eq!(stopped.gtid.last(0).expect("a GTID").sequence, culprit.sequence - 1);
     assert_eq!(lines(&site.events("t").await), ["c - 1,null", "c - 2,null"]);
     capture.stop().await;
 }
@@ -151,14 +155,15 @@ async fn the_position_moves_while_nothing_is_followed() {
     site.put(&["t"]).await;
     let capture = site.run("a", Options::default()).await;
     site.sql("INSERT INTO other VALUES (1,'a'); INSERT INTO other VALUES (2,'b')").await;
-    let now = site.gtid().await;
-    let status = capture.state("moved", |status| status.gtid.to_string() == now).await;
+    let last = site.last_gtid().await;
+    let status = capture.state("moved", |status| status.gtid.contains(&last)).await;
     assert_eq!(status.rows, 0);
     let mirror = wait_for("the mirror", || async {
         let mirror = site.coordination.read_position(site::SOURCE).await.map_err(|e| e.to_string())?;
-        mirror.filter(|m| m.gtid.to_string() == now).ok_or_else(|| "elsewhere".to_owned())
+        let reached = mirror.as_ref().is_some_and(|m| m.gtid.contains(&last));
+        mirror.clone().filter(|_| reached).ok_or_else(|| format!("{mirror:?}"))
     });
-    assert_eq!(mirror.await.ordinal, status.ordinal);
+    assert!(mirror.await.ordinal >= status.ordinal);
     capture.stop().await;
 }
 
@@ -192,11 +197,17 @@ async fn a_transaction_above_the_memory_budget_is_streamed_whole() {
     site.wait_events("wide", 5000).await;
     // Rows that it rolls back itself are read again and left out.
     let part = [fill(5001, 8000), fill(8001, 9000), fill(9001, 9500)];
-    site.sql(&format!("BEGIN; INSERT INTO m VALUES (1); {}; SAVEPOINT a; {}; ROLLBACK TO a; {}; COMMIT", part[0], part[1], part[2])).await;
+    site.sql(&format!(
+        "BEGIN; INSERT INTO m VALUES (1); {}; SAVEPOINT a; {}; ROLLBACK TO a; {}; COMMIT",
+        part[0], part[1], part[2]
+    ))
+    .await;
     site.sql("INSERT INTO t VALUES (3,'last')").await;
     let events = site.wait_events("wide", 8500).await;
     assert_growing(&events);
-    assert!(events.iter().all(|e| e.after.as_ref().is_some_and(|row| !(8001..=9000).contains(&row[0].parse().unwrap()))));
+    assert!(
+        events.iter().all(|e| e.after.as_ref().is_some_and(|row| !(8001..=9000).contains(&row[0].parse().unwrap())))
+    );
     assert_eq!(lines(&site.wait_events("t", 3).await), ["c - 1,before", "c - 2,after", "c - 3,last"]);
     capture.stop().await;
 }
@@ -208,7 +219,8 @@ async fn no_checkpoint_where_zookeeper_mirrors_one_stops() {
     let capture = site.run("a", Options::default()).await;
     capture.stop().await;
     // Another cluster name has other topics, but the same nodes.
-    let lost = Site { name: format!("{}b", site.name), coordination: site.coordination.clone(), conn: site::connect().await };
+    let lost =
+        Site { name: format!("{}b", site.name), coordination: site.coordination.clone(), conn: site::connect().await };
     let capture = lost.start("a", Options::default());
     let stopped = capture.state("stopped", |status| status.state == SourceState::Stopped).await;
     assert_eq!(stopped.error.expect("an error").code, "OT3010");
@@ -219,7 +231,7 @@ async fn no_checkpoint_where_zookeeper_mirrors_one_stops() {
 async fn late_end_txn(commit: bool) -> Vec<Seen> {
     let mut site = Site::new(&[T]).await;
     site.put(&["t"]).await;
-    let wait = Interval::from_secs(4);
+    let wait = Interval::from_secs(8);
     let slow = Options { quiet: wait, commit_interval: wait, ..Options::default() };
     let capture = site.run("a", slow).await;
     site.sql("INSERT INTO t VALUES (1,'a'),(2,'b')").await;

@@ -10,6 +10,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 use prometheus_client::registry::Registry;
 use schemas::documents::{Document, Source};
+use schemas::gtid::Gtid;
 use schemas::kafka::KafkaOptions;
 use schemas::status::{SourceStatus, StatusBoard};
 use tokio::task::JoinHandle;
@@ -124,10 +125,10 @@ impl Site {
         Running { board, registry, stop, task }
     }
 
-    /// The source's position now, in its own words.
-    pub(crate) async fn gtid(&mut self) -> String {
-        let answer: Option<String> = self.conn.query_first("SELECT @@gtid_binlog_pos").await.expect("an answer");
-        answer.expect("a position")
+    /// The GTID of the last transaction of this connection.
+    pub(crate) async fn last_gtid(&mut self) -> Gtid {
+        let answer: Option<String> = self.conn.query_first("SELECT @@last_gtid").await.expect("an answer");
+        answer.expect("a GTID").parse().expect("a GTID")
     }
 
     /// The topic of a table.

@@ -69,7 +69,11 @@ pub(crate) fn records(topic: &str) -> Vec<Raw> {
                 let headers = message.headers().map_or_else(Vec::new, |headers| {
                     headers.iter().map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec())).collect()
                 });
-                found.push((message.key().map(<[u8]>::to_vec), message.payload().unwrap_or_default().to_vec(), headers));
+                found.push((
+                    message.key().map(<[u8]>::to_vec),
+                    message.payload().unwrap_or_default().to_vec(),
+                    headers,
+                ));
             }
         }
     }
@@ -119,7 +123,9 @@ impl Site {
     pub(crate) async fn checkpoint_records(&self) -> Vec<Record> {
         let topic = self.checkpoints();
         let raw = tokio::task::spawn_blocking(move || records(&topic)).await.expect("read");
-        raw.iter().map(|(key, value, _)| Record::read(key.as_deref().unwrap_or_default(), value).expect("ours")).collect()
+        raw.iter()
+            .map(|(key, value, _)| Record::read(key.as_deref().unwrap_or_default(), value).expect("ours"))
+            .collect()
     }
 }
 
