@@ -12,7 +12,7 @@ use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr::{
     self, RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS, RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS,
@@ -30,8 +30,6 @@ pub(crate) enum Note {
     Assign(Vec<Part>),
     /// The group takes partitions; `lost`: it has done so already, others may own them.
     Revoke { parts: Vec<Part>, lost: bool },
-    /// The answer to the oldest offset commit that is still open: whether the group knew this member.
-    Committed(bool),
 }
 
 /// The consumer's callbacks.
@@ -96,13 +94,6 @@ impl ConsumerContext for Callbacks {
             }
             other => tracing::warn!(?other, "rebalance"),
         }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        if let Err(error) = &result {
-            tracing::debug!(%error, "offset commit");
-        }
-        self.note(Note::Committed(result.is_ok()));
     }
 }
 

@@ -15,7 +15,7 @@
 //! Failure: errors that librdkafka mends itself are shown and forgotten with the next record; a fatal one, or a lane's
 //! task that ends by itself, ends the thread with an error, and the pipeline starts a new one.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,15 +42,18 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 const REVOKE_WAIT: Duration = Duration::from_secs(1);
 /// How often all lanes may be asked to compare their positions, after an error that names no partition.
 const RECHECK_EVERY: Duration = Duration::from_secs(5);
-/// How long the end waits for the last offset commit.
-const LAST_TELL: Duration = Duration::from_secs(1);
+
+/// Starts the task of a lane.
+pub(crate) type Spawn = Box<dyn FnMut(LaneId, &Part) -> LaneHandle + Send>;
+/// Shows what is wrong with the consumer as a whole; `None`: nothing any more.
+pub(crate) type Show = Box<dyn FnMut(Option<Error>) + Send>;
 
 /// What the thread needs from the pipeline.
 pub(crate) struct Hooks {
     /// Starts the task of a lane.
-    pub(crate) spawn: Box<dyn FnMut(LaneId, &Part) -> LaneHandle + Send>,
+    pub(crate) spawn: Spawn,
     /// Shows what is wrong with the consumer as a whole; `None`: nothing any more.
-    pub(crate) report: Box<dyn FnMut(Option<Error>) + Send>,
+    pub(crate) report: Show,
     /// How long the lanes may take at the end.
     pub(crate) drain: Duration,
 }
@@ -63,8 +66,6 @@ pub(crate) struct ConsumerLoop {
     hooks: Hooks,
     /// Requests that came while the thread waited for something else.
     waiting: Vec<Request>,
-    /// Per open offset commit, oldest first: the lane that wants to know the outcome.
-    commits: VecDeque<Option<(LaneId, oneshot::Sender<bool>)>>,
     marks: Due,
     tells: Due,
     rechecks: Due,
@@ -119,7 +120,6 @@ impl ConsumerLoop {
             lanes,
             hooks,
             waiting: Vec::new(),
-            commits: VecDeque::new(),
             marks: Due::new(MARK_EVERY, now),
             tells: Due::new(TELL_EVERY, now),
             rechecks: Due::new(RECHECK_EVERY, now),
@@ -162,11 +162,6 @@ impl ConsumerLoop {
                     tracing::info!(partitions = parts.len(), lost, "the group takes partitions");
                     self.revoke(&parts, (!lost).then_some(REVOKE_WAIT))?;
                 }
-                Note::Committed(ok) => {
-                    if let Some(Some((lane, answer))) = self.commits.pop_front() {
-                        reply(answer, ok && self.lanes.part(lane).is_some());
-                    }
-                }
             }
         }
         Ok(())
@@ -184,7 +179,7 @@ impl ConsumerLoop {
         }
         if let Some(wait) = wait {
             self.wait_for(ids, wait);
-            self.tell(&revoked.last_offsets(), None);
+            self.tell(&revoked.last_offsets());
         }
         let list = list(revoked.unassign.iter().map(|p| (p, Offset::Invalid)))?;
         self.kafka("unassign", |c| c.incremental_unassign(&list))
@@ -237,7 +232,7 @@ impl ConsumerLoop {
                         self.kafka("resume", |c| c.resume(&list))?;
                     }
                 }
-                Request::Prove { lane, next_offset, answer } => self.prove(lane, next_offset, answer),
+                Request::Prove { lane, next_offset, answer } => reply(answer, self.prove(lane, next_offset)),
                 Request::Ended { lane } => self.unexpected_end(lane)?,
                 Request::Topics(topics) => self.subscribe(&topics)?,
                 Request::Shutdown => return Ok(Then::End),
@@ -349,7 +344,7 @@ impl ConsumerLoop {
         self.tells.wanted = true;
         if self.tells.now(now) {
             let untold = self.lanes.untold();
-            self.tell(&untold, None);
+            self.tell(&untold);
         }
         if self.rechecks.now(now) {
             self.lanes.recheck();
@@ -369,28 +364,30 @@ impl ConsumerLoop {
         }
     }
 
-    fn prove(&mut self, lane: LaneId, next_offset: i64, answer: oneshot::Sender<bool>) {
-        match self.lanes.part(lane).cloned() {
-            Some(part) => self.tell(&[(part, next_offset)], Some((lane, answer))),
-            None => reply(answer, false),
+    /// Whether the group counts a lane's partition as ours: it takes an offset only from a member that it knows, in its
+    /// present generation. Waits for the answer; the question is rare, and until it is answered nothing may be claimed.
+    fn prove(&self, lane: LaneId, next_offset: i64) -> bool {
+        let Some(part) = self.lanes.part(lane) else { return false };
+        let committed = list([(part, Offset::Offset(next_offset))])
+            .and_then(|list| self.kafka("commit", |c| c.commit(&list, CommitMode::Sync)));
+        match committed {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::info!(topic = part.topic, %error, "the group does not confirm a partition");
+                false
+            }
         }
     }
 
-    /// Commits offsets to the group without waiting.
-    fn tell(&mut self, offsets: &[(Part, i64)], proof: Option<(LaneId, oneshot::Sender<bool>)>) {
+    /// Commits offsets to the group without waiting; librdkafka reports no outcome, and none is needed.
+    fn tell(&self, offsets: &[(Part, i64)]) {
         if offsets.is_empty() {
             return;
         }
         let sent = list(offsets.iter().map(|(part, offset)| (part, Offset::Offset(*offset))))
             .and_then(|list| self.kafka("commit", |c| c.commit(&list, CommitMode::Async)));
-        match (sent, proof) {
-            (Ok(()), proof) => self.commits.push_back(proof),
-            (Err(error), proof) => {
-                tracing::debug!(%error, "offset commit");
-                if let Some((_, answer)) = proof {
-                    reply(answer, false);
-                }
-            }
+        if let Err(error) = sent {
+            tracing::debug!(%error, "offset commit");
         }
     }
 
@@ -401,17 +398,9 @@ impl ConsumerLoop {
         if let Err(error) = self.revoke(&parts, Some(drain)) {
             tracing::debug!(%error, "at the end");
         }
-        let until = Instant::now() + LAST_TELL;
-        while !self.commits.is_empty() && Instant::now() < until {
-            drop(self.consumer.poll(Duration::from_millis(20)));
-            while let Some(note) = self.consumer.context().next() {
-                if matches!(note, Note::Committed(_)) {
-                    self.commits.pop_front();
-                }
-            }
-        }
         self.consumer.context().close();
-        // Dropping the consumer leaves the group, so that the others need not wait for the session to end.
+        // Dropping the consumer waits for the offset commit and leaves the group, so that the others need not wait for
+        // the session to end.
     }
 
     fn kafka(

@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::os::raw::c_char;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::time::Duration;
 
 use rdkafka::client::{Client, ClientContext};
@@ -156,7 +156,7 @@ unsafe fn read(topic: *const sys::rd_kafka_TopicDescription_t) -> Result<Option<
 /// # Safety
 /// `pointer` is null or a zero-terminated text that is alive.
 unsafe fn text(pointer: *const c_char) -> String {
-    if pointer == ptr::null() {
+    if pointer.is_null() {
         return String::new();
     }
     // SAFETY: by this function's contract.

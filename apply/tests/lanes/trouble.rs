@@ -183,7 +183,7 @@ async fn a_lane_survives_the_loss_of_its_connections() {
 #[tokio::test(flavor = "multi_thread")]
 async fn documents_that_do_not_fit_are_said_so_and_followed_when_they_do() {
     let mut world = World::new("documents").await;
-    world.put("{kind: pipeline, name: users, source: nowhere, target: report, mappings: [{from: a.b, to: c.d}]}").await;
+    world.put("kind: pipeline\nname: users\nsource: nowhere\ntarget: report\nmappings: [{from: a.b, to: c.d}]\n").await;
     let worker = Worker::start(&world.name).await;
     wait_for("the pipeline says what is missing", || async {
         let pipelines = worker.board.snapshot().pipelines;
