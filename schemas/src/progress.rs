@@ -1,7 +1,6 @@
 //! The progress table of a target: how far each lane is, in the same database as the rows, moved in the same
 //! transaction. Its DDL is a contract: other versions of Otter and people read it.
 
-
 /// Name of the table within the target document's `schema`.
 pub const TABLE: &str = "progress";
 
