@@ -52,6 +52,9 @@ pub(crate) struct TargetTable {
     pub(crate) triggers: Vec<String>,
 }
 
+/// Schema, name, type, engine, whether the engine has transactions.
+type TableRow = (String, String, String, Option<String>, Option<String>);
+
 impl TargetTable {
     /// Reads a table.
     ///
@@ -60,7 +63,7 @@ impl TargetTable {
     pub(crate) async fn read(session: &mut Session, name: &TableName) -> Result<Self, Failure> {
         let both = || vec![Value::from(&name.schema), Value::from(&name.table)];
         let exact = !session.facts().folds_table_names;
-        let tables: Vec<(String, String, String, Option<String>, Option<String>)> = session
+        let tables: Vec<TableRow> = session
             .rows(
                 "SELECT t.TABLE_SCHEMA, t.TABLE_NAME, t.TABLE_TYPE, t.ENGINE, e.TRANSACTIONS FROM information_schema.TABLES t \
                  LEFT JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE WHERE t.TABLE_SCHEMA = ? AND t.TABLE_NAME = ?",

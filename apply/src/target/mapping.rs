@@ -7,8 +7,6 @@
 //!
 //! Failure: whatever does not fit is `OT5003` with all reasons and what to do, before any row is written.
 
-use std::fmt::Write as _;
-
 use schemas::decode::{Datum, WriterColumn};
 use schemas::documents::Columns;
 use schemas::table::TableName;
@@ -99,8 +97,8 @@ impl TableMapping {
             };
             let cut: String = value.chars().take(64).collect();
             let dots = if cut.len() < value.len() { "…" } else { "" };
-            // Writing into a String cannot fail.
-            let _ = write!(out, "{}{}={cut}{dots}", if out.is_empty() { "" } else { ", " }, column.name);
+            let comma = if out.is_empty() { "" } else { ", " };
+            out.push_str(&format!("{comma}{}={cut}{dots}", column.name));
         }
         out
     }

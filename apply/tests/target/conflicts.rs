@@ -31,7 +31,7 @@ async fn expect_pause(name: &str, policies: Policies, events: &[Event], offset: 
     let mut place = place(name).await;
     let mapping = place.mapping(&columns(), "t").await;
     let mut session = place.session().await;
-    let (mut lane, _) = place.claim(&mut session, &token(1)).await.unwrap();
+    let (mut lane, _) = place.claim(&mut session, &token(1)).await.expect("as the test has it");
     match write(&mut session, &mut lane, &mapping, policies, events).await {
         Err(WriteError::Paused { at_offset, error, outcome }) => {
             assert_eq!((at_offset, error.code()), (offset, code), "{error}");
@@ -109,10 +109,10 @@ async fn outcome_of(name: &str, policies: Policies, events: &[Event]) -> (BatchO
     let mut place = place(name).await;
     let mapping = place.mapping(&columns(), "t").await;
     let mut session = place.session().await;
-    let (mut lane, _) = place.claim(&mut session, &token(1)).await.unwrap();
-    let outcome = write(&mut session, &mut lane, &mapping, policies, events).await.unwrap();
+    let (mut lane, _) = place.claim(&mut session, &token(1)).await.expect("as the test has it");
+    let outcome = write(&mut session, &mut lane, &mapping, policies, events).await.expect("as the test has it");
     let rows = place.rows("SELECT id, u, v FROM t ORDER BY id").await;
-    let last = events.last().unwrap();
+    let last = events.last().expect("as the test has it");
     assert_eq!(progress(&mut place).await, format!("{}|{}", last.offset + 1, last.ordinal()));
     place.drop().await;
     (outcome, rows)

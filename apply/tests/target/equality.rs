@@ -242,7 +242,7 @@ async fn run_case(shape: &Shape, seed: u64) {
 }
 
 async fn run_shape(name: &str) {
-    let shape = SHAPES.iter().find(|shape| shape.name == name).unwrap();
+    let shape = SHAPES.iter().find(|shape| shape.name == name).expect("as the test has it");
     let cases = if std::env::var_os("OTTER_TEST_LONG").is_some() { 200 } else { 4 };
     let given = std::env::var("OTTER_TEST_SEED").ok().map(|seed| seed.parse().expect("OTTER_TEST_SEED is a number"));
     for _ in 0..if given.is_some() { 1 } else { cases } {

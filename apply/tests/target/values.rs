@@ -70,7 +70,7 @@ fn low(id: i64) -> Row {
     for byte in &mut wide {
         *byte = !*byte;
     }
-    *wide.last_mut().unwrap() += 1;
+    *wide.last_mut().expect("as the test has it") += 1;
     vec![
         Val::Int(id),
         Val::Int(-128),
