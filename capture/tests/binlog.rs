@@ -262,37 +262,40 @@ fn changes(stream: &mut Stream, schema: &str, count: usize) -> Vec<(Gtid, RowsKi
 async fn a_dump_resumes_behind_a_gtid() {
     let address = shared_server();
     let mut conn = root(&address).await;
+    // What earlier runs left in the binlog must not look like this run's.
+    let schema = format!("binlog_resume_{}", std::process::id());
     let server = connect(&source(&address)).await.unwrap();
     let begin = resolve_start(&server, &Start::Latest).await.unwrap();
     run(
         &mut conn,
         &[
-            "DROP DATABASE IF EXISTS binlog_resume",
-            "CREATE DATABASE binlog_resume",
-            "CREATE TABLE binlog_resume.t (a INT PRIMARY KEY, b INT) ENGINE=InnoDB",
-            "INSERT INTO binlog_resume.t VALUES (1, 1)",
+            &format!("DROP DATABASE IF EXISTS {schema}"),
+            &format!("CREATE DATABASE {schema}"),
+            &format!("USE {schema}"),
+            "CREATE TABLE t (a INT PRIMARY KEY, b INT) ENGINE=InnoDB",
+            "INSERT INTO t VALUES (1, 1)",
             "FLUSH BINARY LOGS",
-            "UPDATE binlog_resume.t SET b=2",
-            "UPDATE binlog_resume.t SET b=3",
-            "DELETE FROM binlog_resume.t WHERE a=1",
+            "UPDATE t SET b=2",
+            "UPDATE t SET b=3",
+            "DELETE FROM t WHERE a=1",
         ],
     )
     .await;
-    let all = changes(&mut Stream::from(server.clone(), begin.clone()), "binlog_resume", 4);
+    let all = changes(&mut Stream::from(server.clone(), begin.clone()), &schema, 4);
     let kinds: Vec<_> = all.iter().map(|(_, kind)| *kind).collect();
     assert_eq!(kinds, [RowsKind::Write, RowsKind::Update, RowsKind::Update, RowsKind::Delete]);
     for done in 1..4 {
         let mut position = begin.clone();
         position.advance(all[done - 1].0);
         let mut stream = Stream::from(server.clone(), position);
-        assert_eq!(changes(&mut stream, "binlog_resume", 4 - done), all[done..], "resumed behind {done}");
+        assert_eq!(changes(&mut stream, &schema, 4 - done), all[done..], "resumed behind {done}");
     }
     // From the oldest file on, the same changes come by.
     let earliest = resolve_start(&server, &Start::Earliest).await.unwrap();
-    assert_eq!(changes(&mut Stream::from(server.clone(), earliest), "binlog_resume", 4), all);
+    assert_eq!(changes(&mut Stream::from(server.clone(), earliest), &schema, 4), all);
     let given = Start::Gtid(begin.clone());
     assert_eq!(resolve_start(&server, &given).await.unwrap(), begin);
-    run(&mut conn, &["DROP DATABASE binlog_resume"]).await;
+    run(&mut conn, &[&format!("DROP DATABASE {schema}")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
