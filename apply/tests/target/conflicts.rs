@@ -35,9 +35,9 @@ async fn expect_pause(name: &str, policies: Policies, events: &[Event], offset: 
     match write(&mut session, &mut lane, &mapping, policies, events).await {
         Err(WriteError::Paused { at_offset, error, outcome }) => {
             assert_eq!((at_offset, error.code()), (offset, code), "{error}");
-            let before = events.iter().filter(|e| e.offset < offset);
+            let mut before = events.iter().filter(|e| e.offset < offset);
             assert_eq!(outcome.events, before.clone().count() as u64);
-            let ordinal = before.last().map_or(-1, Event::ordinal);
+            let ordinal = before.next_back().map_or(-1, Event::ordinal);
             assert_eq!(progress(&mut place).await, format!("{offset}|{ordinal}"));
             assert_eq!((lane.next_offset(), lane.ordinal()), (offset, ordinal));
             let message = error.to_string();

@@ -233,8 +233,7 @@ async fn values_that_would_change_are_refused() {
         (10, text("secret\u{1f600}")),
         (11, Val::Int(99)),
     ];
-    let mut offset = 0;
-    for (at, value) in bad {
+    for (offset, (at, value)) in (0_i64..).zip(bad) {
         good[0] = Val::Int(offset);
         let mut row = good.clone();
         row[0] = Val::Int(offset + 1);
@@ -254,7 +253,6 @@ async fn values_that_would_change_are_refused() {
             other => panic!("column {} was not refused: {other:?}", names[at]),
         }
         assert_eq!(lane.next_offset(), offset + 1);
-        offset += 1;
     }
     assert_eq!(place.rows("SELECT COUNT(*) FROM t").await, ["11"]);
     place.drop().await;
