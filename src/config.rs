@@ -20,6 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use env::Setting;
 
+/// Read when no file is given, if it is there.
+const DEFAULT_FILE: &str = "otter.toml";
+
 /// Everything that can be configured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -148,7 +151,8 @@ impl Config {
                 return Err(invalid(format!("there is no configuration file {}", file.display())));
             }
             Some(file) => figment.merge(Toml::file_exact(file)),
-            None => figment.merge(Toml::file_exact("otter.toml")),
+            None if Path::new(DEFAULT_FILE).is_file() => figment.merge(Toml::file_exact(DEFAULT_FILE)),
+            None => figment,
         };
         for (name, value) in variables {
             if let Some(setting) = Setting::from_variable(&name, &value)? {

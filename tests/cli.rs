@@ -18,8 +18,9 @@ fn otter(arguments: &[&str], variables: &[(&str, &str)], input: &str) -> Done {
     command.env_clear().envs(own).envs(variables.iter().copied()).args(arguments).current_dir(folder.path());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("started");
-    // It may have ended without reading.
-    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+    if let Err(e) = child.stdin.take().expect("a pipe").write_all(input.as_bytes()) {
+        assert_eq!(e.kind(), std::io::ErrorKind::BrokenPipe, "it may end without reading, nothing else");
+    }
     let output = child.wait_with_output().expect("ended");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     Done { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
