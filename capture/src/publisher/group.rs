@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use schemas::Result;
 use schemas::gtid::Gtid;
 
@@ -13,6 +14,9 @@ use super::ordinal::Ordinals;
 use super::plans::Plan;
 use super::savepoints::{Dropped, Savepoints};
 use crate::binlog::event::RawEvent;
+
+/// What a held event costs beside its body, in bytes.
+const OVERHEAD: usize = std::mem::size_of::<HeldRows>();
 
 /// A rows event of a followed table.
 #[derive(Debug)]
@@ -64,6 +68,8 @@ pub(crate) struct Group {
     savepoints: Savepoints,
     rows: Vec<HeldRows>,
     bytes: usize,
+    /// Rows that are not followed have passed.
+    mixed: bool,
     dropped: Vec<Dropped>,
     stage: Stage,
 }
@@ -81,6 +87,7 @@ impl Group {
             savepoints: Savepoints::default(),
             rows: Vec::new(),
             bytes: 0,
+            mixed: false,
             dropped: known.unwrap_or_default(),
             stage: Stage::Held,
         }
@@ -91,11 +98,17 @@ impl Group {
     pub(crate) fn take(&mut self, event: RawEvent, position: u64, rows_bytes: usize, plan: Option<&Arc<Plan>>) {
         let offset = self.ordinals.offset();
         let ordinal = self.ordinals.pass(rows_bytes);
-        let Some(plan) = plan else { return };
+        let Some(plan) = plan else {
+            self.mixed = true;
+            return;
+        };
         if self.stage == Stage::Void || self.dropped.iter().any(|range| range.contains(offset)) {
             return;
         }
-        self.bytes += event.body.len();
+        self.bytes += event.body.len() + OVERHEAD;
+        // Small bodies share allocations with their neighbours, which then live as long: beside rows that are not
+        // followed a held event gets bytes of its own, or the memory would not be what is counted here.
+        let event = if self.mixed { RawEvent { body: Bytes::copy_from_slice(&event.body), ..event } } else { event };
         self.rows.push(HeldRows { event, plan: Arc::clone(plan), ordinal, position, offset });
     }
 
@@ -118,7 +131,8 @@ impl Group {
     }
 
     fn drop_rows(&mut self, range: Dropped) {
-        let gone: usize = self.rows.iter().filter(|r| range.contains(r.offset)).map(|r| r.event.body.len()).sum();
+        let gone = self.rows.iter().filter(|rows| range.contains(rows.offset));
+        let gone: usize = gone.map(|rows| rows.event.body.len() + OVERHEAD).sum();
         self.rows.retain(|rows| !range.contains(rows.offset));
         self.bytes = self.bytes.saturating_sub(gone);
         match self.stage {
@@ -180,8 +194,6 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::publisher::plans::testing::plan;
 
@@ -208,7 +220,7 @@ mod tests {
         group.take(rows(20), 4, 20, Some(&plan));
         group.rollback_to("a").unwrap();
         group.take(rows(30), 4, 30, Some(&plan));
-        assert_eq!(group.bytes(), 40);
+        assert_eq!(group.bytes(), 40 + 2 * OVERHEAD);
         assert_eq!(ordinals(&mut group), [1000, 1035]);
         assert_eq!(group.next_base(), 1066);
         assert_eq!(group.void(), None);

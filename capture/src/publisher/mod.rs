@@ -177,8 +177,11 @@ impl Publisher {
         let mut unlooked = 0;
         loop {
             unlooked += 1;
-            if unlooked >= EVENTS_A_LOOK && self.stop.is_cancelled() {
-                break;
+            if unlooked >= EVENTS_A_LOOK {
+                unlooked = 0;
+                if self.stop.is_cancelled() {
+                    break;
+                }
             }
             let received = match self.events.try_recv() {
                 Received::Empty => {

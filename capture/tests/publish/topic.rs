@@ -88,12 +88,10 @@ impl Site {
         let mut seen = Vec::with_capacity(raw.len());
         for (key, value, headers) in raw {
             let (id, avro) = framing::split(&value).expect("framed");
-            if !decoders.contains_key(&id) {
-                let schema = self.coordination.schemas().schema(id).await.expect("registered");
-                decoders.insert(id, EventDecoder::compile(&schema).expect("our schema"));
-            }
+            let schema = self.coordination.schemas().schema(id).await.expect("registered");
+            let decoder = decoders.entry(id).or_insert_with(|| EventDecoder::compile(&schema).expect("our schema"));
             let (mut before, mut after) = (Vec::new(), Vec::new());
-            let head = decoders[&id].decode(avro, &mut before, &mut after).expect("our event");
+            let head = decoder.decode(avro, &mut before, &mut after).expect("our event");
             seen.push(Seen {
                 op: head.op,
                 before: head.has_before.then(|| before.iter().map(text).collect()),
