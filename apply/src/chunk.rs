@@ -100,7 +100,8 @@ impl Limits {
     /// Whether a paused lane with `waiting` bytes may go on. Half of the limit, so that the partition is not paused and
     /// resumed record by record; an empty queue always may.
     pub(crate) fn may_resume(self, waiting: usize, total: usize, lanes: usize) -> bool {
-        waiting == 0 || (waiting <= self.lane / 2 && !self.must_pause(waiting.saturating_mul(2), total, lanes))
+        let share = self.total / lanes.max(1);
+        waiting == 0 || (waiting <= self.lane / 2 && (total < self.total || waiting <= share / 2))
     }
 }
 

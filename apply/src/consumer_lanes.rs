@@ -115,15 +115,7 @@ pub(crate) struct Lanes {
 impl Lanes {
     /// None yet. `total` counts the bytes waiting in the process.
     pub(crate) fn new(limits: Limits, total: Arc<Waiting>) -> Self {
-        Self {
-            limits,
-            slots: Vec::new(),
-            by_topic: HashMap::new(),
-            by_id: HashMap::new(),
-            last: 0,
-            next_id: 1,
-            total,
-        }
+        Self { limits, slots: Vec::new(), by_topic: HashMap::new(), by_id: HashMap::new(), last: 0, next_id: 1, total }
     }
 
     /// Takes partitions in; `spawn` starts the task of each. One that is here already stays as it is.
@@ -176,8 +168,7 @@ impl Lanes {
     pub(crate) fn position(&mut self, lane: LaneId, stream: u64, offset: i64) -> Option<Placement> {
         let slot = self.slot(lane)?;
         let assigned = slot.fetch.is_some();
-        slot.fetch =
-            Some(Stream { number: stream, next: offset, chunk: Chunk::default(), settled: !assigned });
+        slot.fetch = Some(Stream { number: stream, next: offset, chunk: Chunk::default(), settled: !assigned });
         Some(Placement { part: slot.part.clone(), assigned })
     }
 
@@ -339,7 +330,10 @@ mod tests {
         lanes.flush(true);
         let Taken::Chunk(chunk) = spawned[0].1.queue.take() else { panic!("a chunk") };
         assert!(chunk.quiet);
-        assert_eq!((chunk.len(), chunk.get(0).map(|r| r.offset), chunk.get(1).map(|r| r.offset)), (2, Some(6), Some(8)));
+        assert_eq!(
+            (chunk.len(), chunk.get(0).map(|r| r.offset), chunk.get(1).map(|r| r.offset)),
+            (2, Some(6), Some(8))
+        );
     }
 
     #[test]

@@ -202,7 +202,10 @@ impl ConsumerLoop {
             std::thread::park_timeout(left);
         }
         if !ids.is_empty() {
-            tracing::warn!(lanes = ids.len(), "lanes given up before their batch in flight ended; the token protects it");
+            tracing::warn!(
+                lanes = ids.len(),
+                "lanes given up before their batch in flight ended; the token protects it"
+            );
         }
     }
 
@@ -279,7 +282,6 @@ impl ConsumerLoop {
                 None => return Ok(true),
                 Some(Ok(message)) => {
                     self.marks.wanted = true;
-                    self.tells.wanted = true;
                     let (key, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
                     self.lanes.take(message.topic(), message.partition(), message.offset(), key, value)
                 }

@@ -1,14 +1,17 @@
 //! Questions to Kafka about a lane's topic: its id, its partitions, its watermarks; and what the answers mean for a
 //! lane's position. The answers come from blocking calls, so they run beside the runtime, a few at a time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use schemas::documents::PipelineStart;
 use schemas::kafka::KafkaOptions;
+use schemas::status::{LaneState, StatusBoard};
 use schemas::{Code, Error, Result};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::consumer::{Callbacks, inquiry_config};
 use crate::consumer_lanes::Part;
@@ -18,6 +21,9 @@ use crate::topic_id;
 const PARALLEL: usize = 8;
 /// How long an answer may take.
 const WAIT: Duration = Duration::from_secs(5);
+
+/// How often the ends of lanes that are behind, or stand still, are asked for.
+const ENDS_EVERY: Duration = Duration::from_secs(5);
 
 /// A partition as Kafka has it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +67,45 @@ impl Inquiry {
         let answer = tokio::task::spawn_blocking(move || ask(&client, &part)).await;
         answer.map_err(|e| Error::new(Code::KafkaUnavailable, "the question was not answered").with_source(e))?
     }
+}
+
+/// Keeps the end offsets of a pipeline's lanes on the board true until `stop`. A lane that stands at the end and has not
+/// moved needs no question: the consumer would have delivered what is new.
+pub(crate) async fn follow_ends(inquiry: Inquiry, board: StatusBoard, pipeline: String, stop: CancellationToken) {
+    let mut seen: HashMap<Part, Option<i64>> = HashMap::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(ENDS_EVERY) => {}
+        }
+        let lanes = board.snapshot().pipelines.into_iter().find(|p| p.name == pipeline).map(|p| p.lanes);
+        let mut now = HashMap::new();
+        for lane in lanes.unwrap_or_default() {
+            let part = Part { topic: lane.topic, partition: lane.partition };
+            let rests = seen.get(&part) == Some(&lane.next_offset) && lane.next_offset == lane.end_offset;
+            if !rests || lane.state != LaneState::Running {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    answer = inquiry.topic(&part) => match answer {
+                        Ok(answer) => show_end(&board, &pipeline, &part, answer.high),
+                        Err(error) => tracing::debug!(%error, "end offset"),
+                    },
+                }
+            }
+            now.insert(part, lane.next_offset);
+        }
+        seen = now;
+    }
+}
+
+/// Sets the end of a lane that is still on the board.
+fn show_end(board: &StatusBoard, pipeline: &str, part: &Part, end: i64) {
+    board.pipeline(pipeline, |entry| {
+        let lane = entry.lanes.iter_mut().find(|l| l.topic == part.topic && l.partition == part.partition);
+        if let Some(lane) = lane {
+            lane.end_offset = Some(end.max(lane.next_offset.unwrap_or(end)));
+        }
+    });
 }
 
 fn ask(client: &BaseConsumer<Callbacks>, part: &Part) -> Result<TopicNow> {

@@ -235,11 +235,8 @@ impl LaneTask {
         pooled: &mut Pooled,
     ) -> Result<progress::Claimed, Turn> {
         let schema = config.pool.schema();
-        let key = LaneKey {
-            pipeline: config.name.clone(),
-            topic: self.part.topic.clone(),
-            partition: self.part.partition,
-        };
+        let key =
+            LaneKey { pipeline: config.name.clone(), topic: self.part.topic.clone(), partition: self.part.partition };
         if self.state.tokens.current.is_some() {
             let owner = progress::owner(pooled.session(), schema, &key).await?;
             if !self.state.tokens.may_claim(owner.as_deref()) {
@@ -248,8 +245,7 @@ impl LaneTask {
             }
         }
         let token = self.state.tokens.fresh();
-        let start =
-            Start { next_offset: inquiry::start(now, table.start), ordinal: -1, topic_id: now.id.clone() };
+        let start = Start { next_offset: inquiry::start(now, table.start), ordinal: -1, topic_id: now.id.clone() };
         let (mut lane, claimed) = Lane::claim(pooled.session(), schema, key, &token, &start).await?;
         lane.set_document_version(config.version);
         self.state.held = Some(lane);

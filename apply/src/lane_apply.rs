@@ -149,7 +149,8 @@ impl LaneTask {
         let Some(held) = state.held.as_mut() else { return Err(Turn::Again) };
         let more = !state.intake.is_quiet() && !state.intake.fills(&table.limits);
         let before = Before { ordinal: held.ordinal(), generation: GENERATION, more };
-        let mut cut = cut(&state.intake, plan.schema, &plan.decoder, &table.limits.within_backlog(state.intake.len()), before);
+        let mut cut =
+            cut(&state.intake, plan.schema, &plan.decoder, &table.limits.within_backlog(state.intake.len()), before);
         let stop = cut.stop.take();
         if let Some(next_offset) = cut.next_offset {
             let records = cut.records;

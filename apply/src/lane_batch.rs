@@ -125,7 +125,11 @@ impl Limits {
     /// The limits for a batch when so many records wait: larger batches are cheaper per row, and a lane that is behind
     /// has nothing to gain from small ones. A fifth is left for the last transaction to end in.
     pub(crate) fn within_backlog(self, waiting: usize) -> Self {
-        if self.elastic && waiting > self.rows { Self { rows: self.rows.max(self.hard_rows / 5 * 4), ..self } } else { self }
+        if self.elastic && waiting > self.rows {
+            Self { rows: self.rows.max(self.hard_rows / 5 * 4), ..self }
+        } else {
+            self
+        }
     }
 }
 
@@ -160,7 +164,13 @@ pub(crate) struct Cut<'a> {
 }
 
 /// Cuts a batch off the intake's head; `decoder` is that of its first record's `schema`.
-pub(crate) fn cut<'a>(intake: &'a Intake, schema: u32, decoder: &EventDecoder, limits: &Limits, before: Before) -> Cut<'a> {
+pub(crate) fn cut<'a>(
+    intake: &'a Intake,
+    schema: u32,
+    decoder: &EventDecoder,
+    limits: &Limits,
+    before: Before,
+) -> Cut<'a> {
     let mut cutter = Cutter::new(*limits);
     let mut cut = Cut {
         batch: Batch::new(),
@@ -255,11 +265,8 @@ impl Cutter {
     /// Whether a record belongs to the batch; `same`: it is of the same source transaction as the one before.
     fn admits(&mut self, bytes: usize, datums: usize, same: bool) -> bool {
         let (rows, bytes, datums) = (self.rows + 1, self.bytes + bytes, self.datums + datums);
-        let (row_limit, byte_limit) = if same {
-            (self.limits.hard_rows, self.limits.hard_bytes)
-        } else {
-            (self.limits.rows, self.limits.bytes)
-        };
+        let (row_limit, byte_limit) =
+            if same { (self.limits.hard_rows, self.limits.hard_bytes) } else { (self.limits.rows, self.limits.bytes) };
         // The first record is always taken: whatever its size, it cannot be cut.
         if self.rows > 0 && (rows > row_limit || bytes > byte_limit || datums > MAX_DATUMS) {
             return false;
@@ -287,8 +294,7 @@ mod tests {
 
     /// Sizes of the batches that a run of transactions (given by their counts of rows) is cut into.
     fn batches(limits: Limits, transactions: &[usize], bytes: usize) -> Vec<usize> {
-        let mut rows: VecDeque<bool> =
-            transactions.iter().flat_map(|n| (0..*n).map(|at| at > 0)).collect();
+        let mut rows: VecDeque<bool> = transactions.iter().flat_map(|n| (0..*n).map(|at| at > 0)).collect();
         let mut out = Vec::new();
         while !rows.is_empty() {
             let mut cutter = Cutter::new(limits);

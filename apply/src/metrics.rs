@@ -60,7 +60,11 @@ impl Metrics {
             self.lag.clone(),
         );
         registry.register("next_offset", "Offset of the next record", self.next_offset.clone());
-        registry.register("lane_paused", "1 while the lane stands still until somebody changes something", self.paused.clone());
+        registry.register(
+            "lane_paused",
+            "1 while the lane stands still until somebody changes something",
+            self.paused.clone(),
+        );
     }
 
     /// The metrics of a lane; they go when the value is dropped.

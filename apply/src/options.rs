@@ -1,7 +1,7 @@
 //! Settings of the apply role: `[apply]` of otter.toml.
 
-use serde::{Deserialize, Serialize};
 use schemas::documents::{Interval, Size};
+use serde::{Deserialize, Serialize};
 
 use crate::chunk::Limits;
 

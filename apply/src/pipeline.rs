@@ -23,7 +23,7 @@ use crate::chunk::{LaneQueue, Waiting};
 use crate::consumer::{Callbacks, Mailbox, Request, config as consumer_config};
 use crate::consumer_lanes::{LaneHandle, LaneId, Lanes, Part};
 use crate::consumer_loop::{ConsumerLoop, Hooks};
-use crate::inquiry::Inquiry;
+use crate::inquiry::{Inquiry, follow_ends};
 use crate::lane::{LaneTask, Progress, Services};
 use crate::lane_batch::Limits;
 use crate::lane_report::{Report, now_ms};
@@ -180,7 +180,11 @@ impl Runtime {
             })
             .map_err(|e| Error::new(Code::KafkaUnavailable, "no thread for the consumer").with_source(e))?;
         show(&shared.board, name, PipelineState::Running, None);
+        let stop_ends = CancellationToken::new();
+        let ends = follow_ends(shared.inquiry.clone(), shared.board.clone(), name.to_owned(), stop_ends.clone());
+        tasks.spawn(ends);
         let result = self.follow(&mailbox, topics, end).await;
+        stop_ends.cancel();
         tasks.close();
         tasks.wait().await;
         drop(tokio::task::spawn_blocking(move || thread.join()).await);
@@ -232,11 +236,8 @@ impl Runtime {
 
     fn hooks(&self, name: &str, mailbox: &Arc<Mailbox>, tasks: &TaskTracker) -> Hooks {
         let shared = self.shared.clone();
-        let services = Services {
-            inquiry: shared.inquiry.clone(),
-            schemas: shared.schemas.clone(),
-            mailbox: Arc::clone(mailbox),
-        };
+        let services =
+            Services { inquiry: shared.inquiry.clone(), schemas: shared.schemas.clone(), mailbox: Arc::clone(mailbox) };
         let (config, tasks, pipeline) = (self.config.clone(), tasks.clone(), name.to_owned());
         let runtime = tokio::runtime::Handle::current();
         let (board, of) = (shared.board.clone(), pipeline.clone());

@@ -40,8 +40,8 @@ struct Owned<T> {
 
 impl<T> Owned<T> {
     fn new(object: *mut T, free: unsafe extern "C" fn(*mut T), what: &str) -> Result<Self> {
-        let object =
-            NonNull::new(object).ok_or_else(|| Error::new(Code::KafkaUnavailable, format!("librdkafka made no {what}")))?;
+        let object = NonNull::new(object)
+            .ok_or_else(|| Error::new(Code::KafkaUnavailable, format!("librdkafka made no {what}")))?;
         Ok(Self { object, free })
     }
 
@@ -91,14 +91,12 @@ pub(crate) fn describe<C: ClientContext>(
 }
 
 /// Sends the request and waits for its result event.
-fn request<C: ClientContext>(
-    client: &Client<C>,
-    topics: &[&str],
-    wait: i32,
-) -> Result<Owned<sys::rd_kafka_event_t>> {
+fn request<C: ClientContext>(client: &Client<C>, topics: &[&str], wait: i32) -> Result<Owned<sys::rd_kafka_event_t>> {
     let names: Vec<CString> = topics
         .iter()
-        .map(|t| CString::new(*t).map_err(|e| Error::new(Code::TopicInvalid, format!("topic name {t:?}")).with_source(e)))
+        .map(|t| {
+            CString::new(*t).map_err(|e| Error::new(Code::TopicInvalid, format!("topic name {t:?}")).with_source(e))
+        })
         .collect::<Result<_>>()?;
     let mut pointers: Vec<*const c_char> = names.iter().map(|n| n.as_ptr()).collect();
     let handle = client.native_ptr();
@@ -117,13 +115,16 @@ fn request<C: ClientContext>(
             "options",
         )?;
         let mut text: [c_char; ERROR_TEXT] = [0; ERROR_TEXT];
-        let code =
-            sys::rd_kafka_AdminOptions_set_request_timeout(options.get(), wait, text.as_mut_ptr(), text.len());
+        let code = sys::rd_kafka_AdminOptions_set_request_timeout(options.get(), wait, text.as_mut_ptr(), text.len());
         if code != RD_KAFKA_RESP_ERR_NO_ERROR {
             return Err(refused("the request's timeout", code, text.as_ptr()));
         }
         sys::rd_kafka_DescribeTopics(handle, collection.get(), options.get(), queue.get());
-        Owned::new(sys::rd_kafka_queue_poll(queue.get(), wait), sys::rd_kafka_event_destroy, "answer to DescribeTopics in time")
+        Owned::new(
+            sys::rd_kafka_queue_poll(queue.get(), wait),
+            sys::rd_kafka_event_destroy,
+            "answer to DescribeTopics in time",
+        )
     }
 }
 

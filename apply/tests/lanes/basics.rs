@@ -16,7 +16,7 @@ async fn rows_arrive_and_the_progress_passes_control_records() {
     world.wait_for_rows(&[(1, "A"), (3, "c"), (4, "d")]).await;
     // Three rows and a control record, three rows and a control record.
     world.wait_for_offset(8).await;
-    let lane = worker.wait_for_lane(LaneState::Running).await;
+    let lane = worker.wait_for_events(6).await;
     assert_eq!((lane.rows, lane.counters.repeats), (6, 0), "{lane:?}");
     let caught_up = wait_for("the lane shows that it is at the end", || async {
         worker.lane().filter(|l| l.next_offset == Some(8) && l.end_offset == Some(8)).ok_or_else(|| worker.lane())
@@ -25,7 +25,10 @@ async fn rows_arrive_and_the_progress_passes_control_records() {
     assert!(caught_up.lag_ms.is_some_and(|lag| lag < 30_000), "{caught_up:?}");
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &worker.metrics).expect("metrics");
-    assert!(text.contains(&format!("otter_apply_events_total{{pipeline=\"users\",topic=\"{}\"}} 6", world.topic)), "{text}");
+    assert!(
+        text.contains(&format!("otter_apply_events_total{{pipeline=\"users\",topic=\"{}\"}} 6", world.topic)),
+        "{text}"
+    );
     worker.stop().await;
     assert_eq!(world.progress().await, (8, 60));
     world.end().await;
@@ -43,7 +46,7 @@ async fn a_restart_goes_on_exactly() {
     world.publish(&[Insert((2, "b"))]);
     let worker = Worker::start(&world.name).await;
     world.wait_for_rows(&[(1, "a"), (2, "b")]).await;
-    let lane = worker.wait_for_lane(LaneState::Running).await;
+    let lane = worker.wait_for_events(1).await;
     assert_eq!(lane.rows, 1, "{lane:?}");
     worker.stop().await;
     world.end().await;
@@ -59,7 +62,7 @@ async fn repeats_are_dropped_and_counted() {
     world.publish(&[Insert((3, "c"))]);
     let worker = Worker::start(&world.name).await;
     world.wait_for_rows(&[(1, "a"), (2, "b"), (3, "c")]).await;
-    let lane = worker.wait_for_lane(LaneState::Running).await;
+    let lane = worker.wait_for_events(3).await;
     assert_eq!((lane.rows, lane.counters.repeats), (3, 2), "{lane:?}");
     worker.stop().await;
     world.end().await;
@@ -170,7 +173,7 @@ async fn a_backlog_is_applied_in_order() {
     }
     let worker = Worker::start(&world.name).await;
     world.wait_for_offset(20_000).await;
-    let lane = worker.wait_for_lane(LaneState::Running).await;
+    let lane = worker.wait_for_events(20_000).await;
     assert_eq!(lane.rows, 20_000, "{lane:?}");
     let rows = world.rows().await;
     assert_eq!(rows.len(), 500);

@@ -25,12 +25,16 @@ async fn a_missing_row_pauses_its_lane_alone_until_the_document_is_put_again() {
     world.wait_for_rows(&[(1, "a"), (2, "b")]).await;
     world.publish_to(1, &[Insert((1, "other"))]);
     world.wait_for_rows_of(1, &[(1, "other")]).await;
+    wait_for("the paused lane shows how far it is behind", || async {
+        worker.lane().filter(|l| l.end_offset == Some(5)).map(drop).ok_or_else(|| worker.lane())
+    })
+    .await;
 
     let schema = world.schema();
     world.run(&format!("INSERT INTO `{schema}`.tb_user2 VALUES (7, 'x')")).await;
     world.pipeline("").await;
     world.wait_for_rows(&[(1, "a"), (2, "b"), (3, "c"), (7, "y")]).await;
-    let lane = worker.wait_for_lane(LaneState::Running).await;
+    let lane = worker.wait_for_events(4).await;
     assert_eq!((lane.error, lane.rows), (None, 4));
     worker.stop().await;
     world.end().await;
@@ -45,7 +49,7 @@ async fn a_policy_lets_the_lane_go_on() {
     paused(&worker, "OT5004", &["id=7"]).await;
     world.pipeline("apply: {missing_row: ignore}").await;
     world.wait_for_rows(&[(3, "c")]).await;
-    let lane = worker.wait_for_lane(LaneState::Running).await;
+    let lane = worker.wait_for_events(1).await;
     assert_eq!(lane.counters.missing, 1, "{lane:?}");
     worker.stop().await;
     world.end().await;

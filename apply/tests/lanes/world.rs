@@ -474,6 +474,15 @@ impl Worker {
         .await
     }
 
+    /// Waits until the first lane has applied so many events, and answers it. Rows are at the target before the board
+    /// says so.
+    pub(crate) async fn wait_for_events(&self, events: u64) -> LaneStatus {
+        wait_for(&format!("the lane applied {events} events"), || async {
+            self.lane().filter(|lane| lane.rows >= events).ok_or_else(|| self.lane())
+        })
+        .await
+    }
+
     /// Stops it as SIGTERM does.
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
