@@ -3,6 +3,8 @@
 //! The server is shared with other tests: each test makes a schema of its own, and looks only at what follows. What
 //! would disturb others (purging, settings) happens on a server of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, helpers included")]
+
 mod binlog_support;
 
 use binlog_support::{OwnServer, PATIENCE, Proxy, Stream, root, run, shared_server, source, source_of, statement};
