@@ -36,10 +36,7 @@ pub async fn produce(servers: &Servers, topic: &str, rows: u64, run: usize) -> R
     for (key, value) in &records {
         let mut record = BaseRecord::to(&copy).partition(0).key(key).payload(value);
         while let Err((error, back)) = producer.send(record) {
-            ensure!(
-                matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)),
-                "produce: {error}"
-            );
+            ensure!(matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)), "produce: {error}");
             producer.poll(Duration::from_millis(1));
             record = back;
         }

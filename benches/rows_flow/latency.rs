@@ -90,7 +90,9 @@ async fn flowing(servers: &Servers, process: &mut Process) -> Result<()> {
 async fn write(servers: &Servers, rate: u64, total: u64) -> Result<Vec<Instant>> {
     let mut conn = Servers::connect(&servers.source).await?;
     let statement = conn
-        .prep(format!("INSERT INTO {SCHEMA}.tb_user (id, username, age, email) VALUES (?, ?, 30, 'someone@example.org')"))
+        .prep(format!(
+            "INSERT INTO {SCHEMA}.tb_user (id, username, age, email) VALUES (?, ?, 30, 'someone@example.org')"
+        ))
         .await?;
     let mut every = tokio::time::interval(Duration::from_nanos(1_000_000_000 / rate));
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);

@@ -183,7 +183,12 @@ pub async fn apply(servers: &Servers, stretch: &Stretch, captured: &Captured, ru
     conn.query_drop(format!("DROP DATABASE IF EXISTS {}_otter", stretch.schema)).await?;
     conn.query_drop(format!("CREATE DATABASE {}", stretch.schema)).await?;
     conn.query_drop(create_table(&stretch.schema, "tb_user2")).await?;
-    let mut process = Process::start(servers, &captured.cluster, "apply", &pipeline_documents(servers, stretch.name, stretch.schema))?;
+    let mut process = Process::start(
+        servers,
+        &captured.cluster,
+        "apply",
+        &pipeline_documents(servers, stretch.name, stretch.schema),
+    )?;
     let schema = stretch.schema;
     let address = servers.target.clone();
     let flow = watch(&mut process, stretch.rows, || count(&address, schema)).await?;

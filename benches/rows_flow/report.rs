@@ -70,8 +70,7 @@ impl Report {
     fn ratio(&self, case: &str, baseline: &str) -> Option<(f64, f64, f64)> {
         let runs = |wanted: &str| self.cases.iter().find(|(name, _)| name == wanted).map(|(_, runs)| runs);
         let pairs = runs(case)?.iter().zip(runs(baseline)?);
-        let mut values: Vec<f64> =
-            pairs.filter_map(|(a, b)| Some(a.0.get("rows/s")? / b.0.get("rows/s")?)).collect();
+        let mut values: Vec<f64> = pairs.filter_map(|(a, b)| Some(a.0.get("rows/s")? / b.0.get("rows/s")?)).collect();
         values.sort_by(f64::total_cmp);
         Some((*values.get(values.len() / 2)?, *values.first()?, *values.last()?))
     }
@@ -82,7 +81,8 @@ impl Report {
         for (case, runs) in &self.cases {
             for figure in runs.first().map(|run| run.0.keys()).into_iter().flatten() {
                 if let Some((median, low, high)) = self.spread(case, figure) {
-                    let _ = writeln!(text, "| {case} | {figure} | {} | {} | {} |", short(median), short(low), short(high));
+                    let _ =
+                        writeln!(text, "| {case} | {figure} | {} | {} | {} |", short(median), short(low), short(high));
                 }
             }
         }
@@ -106,7 +106,9 @@ impl Report {
             .collect();
         let ratios: Vec<_> = RATIOS
             .iter()
-            .filter_map(|(case, baseline)| Some(json!({"case": case, "baseline": baseline, "median": self.ratio(case, baseline)?.0})))
+            .filter_map(|(case, baseline)| {
+                Some(json!({"case": case, "baseline": baseline, "median": self.ratio(case, baseline)?.0}))
+            })
             .collect();
         let document = json!({"cases": cases, "ratios": ratios});
         std::fs::write(folder.join("bench.json"), serde_json::to_string_pretty(&document)?)?;
