@@ -49,6 +49,7 @@ impl Load {
         let mut database = site.source().await?;
         // without gap locks, two writers of one table never wait for each other
         database.run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+        database.run(&format!("USE {}", site.name)).await?; // the tables of numbers have no schema of their own
         Ok(Self {
             random: StdRng::seed_from_u64(seed ^ u64::from(first)),
             database,
