@@ -3,7 +3,7 @@
 use crate::harness::otter::Finished;
 use crate::harness::servers::Name;
 use crate::harness::site::TB_USER;
-use crate::harness::{Otter, Private, Result, Servers, Site, ensure};
+use crate::harness::{Otter, Private, Result, Servers, Site, ensure, wait_for};
 use schemas::status::{ErrorStatus, WorkerStatus};
 use schemas::{Code, check::Finding};
 use std::time::Duration;
@@ -71,30 +71,45 @@ async fn documents_that_are_wrong_are_refused() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_password_that_is_not_there() -> Result<()> {
+async fn passwords_that_are_not_there() -> Result<()> {
     let site = Site::new("password", Servers::shared()?).await?;
-    site.create("tb_user", "tb_user2", TB_USER).await?;
-    site.put_all(&[("tb_user", "tb_user2")]).await?;
-    let mut otter = site.spawn_with("run", None)?;
-    otter.answering().await?;
-    ensure_error(&source_error(&mut otter).await?, Code::SecretMissing, "OTTER_TEST_PASSWORD")?;
-    ensure_error(&pipeline_error(&mut otter).await?, Code::SecretMissing, "OTTER_TEST_PASSWORD")?;
-    ensure!(!otter.printed()?.contains("panicked"));
-    otter.stop(Duration::from_secs(10)).await
+    let missing = |document: String| document.replace("OTTER_TEST_PASSWORD", "OTTER_TEST_NOWHERE");
+    let source = site.source_document().await?;
+    let mut otter = with_a_row(&site, &source, &missing(site.target_document())).await?;
+    ensure_error(&pipeline_error(&mut otter).await?, Code::SecretMissing, "OTTER_TEST_NOWHERE")?;
+    check_finds(&site, Code::SecretMissing, "OTTER_TEST_NOWHERE").await?;
+    site.put(&[&missing(source)]).await?;
+    ensure_error(&source_error(&mut otter).await?, Code::SecretMissing, "OTTER_TEST_NOWHERE")?;
+    ends_well(otter).await
 }
 
 #[tokio::test]
 async fn servers_that_do_not_answer() -> Result<()> {
-    let mut site = Site::new("unreachable", Servers::shared()?).await?;
-    site.create("tb_user", "tb_user2", TB_USER).await?;
-    site.source_address = "127.0.0.1:1".to_owned();
-    site.target_address = "127.0.0.1:1".to_owned();
-    site.put_all(&[("tb_user", "tb_user2")]).await?;
-    let mut otter = site.start("run").await?;
-    ensure_error(&source_error(&mut otter).await?, Code::SourceUnreachable, "127.0.0.1:1")?;
+    let site = Site::new("unreachable", Servers::shared()?).await?;
+    let nowhere = |document: String, address: &str| document.replace(address, "127.0.0.1:1");
+    let source = site.source_document().await?;
+    let mut otter = with_a_row(&site, &source, &nowhere(site.target_document(), &site.servers.target)).await?;
     ensure_error(&pipeline_error(&mut otter).await?, Code::TargetUnreachable, "127.0.0.1:1")?;
-    check_finds(&site, Code::SourceUnreachable, "127.0.0.1:1").await?;
     check_finds(&site, Code::TargetUnreachable, "127.0.0.1:1").await?;
+    site.put(&[&nowhere(source, &site.servers.source)]).await?;
+    ensure_error(&source_error(&mut otter).await?, Code::SourceUnreachable, "127.0.0.1:1")?;
+    check_finds(&site, Code::SourceUnreachable, "127.0.0.1:1").await?;
+    ends_well(otter).await
+}
+
+/// Everything in one process, with a row of tb_user on its way to tb_user2.
+async fn with_a_row(site: &Site, source: &str, target: &str) -> Result<Otter> {
+    site.create("tb_user", "tb_user2", TB_USER).await?;
+    site.put(&[source, target, &site.pipeline_document(&[("tb_user", "tb_user2")])]).await?;
+    let otter = site.start("run").await?;
+    site.source().await?.run(&format!("INSERT INTO {} (username) VALUES ('x')", site.from("tb_user"))).await?;
+    Ok(otter)
+}
+
+/// No panic in the log, and it ends as asked.
+async fn ends_well(otter: Otter) -> Result<()> {
+    let printed = otter.printed()?;
+    ensure!(!printed.contains("panicked"), "{printed}");
     otter.stop(Duration::from_secs(10)).await
 }
 
@@ -108,27 +123,26 @@ async fn a_source_that_does_not_log_rows() -> Result<()> {
     let mut otter = site.start("run").await?;
     ensure_error(&source_error(&mut otter).await?, Code::SourceSetting, "binlog_format")?;
     check_finds(&site, Code::SourceSetting, "binlog_format").await?;
-    otter.stop(Duration::from_secs(10)).await
+    ends_well(otter).await
 }
 
 #[tokio::test]
 async fn a_session_that_does_not_log_rows() -> Result<()> {
-    let site = Site::new("session", Servers::shared()?).await?;
-    site.create("tb_user", "tb_user2", TB_USER).await?;
-    site.put_all(&[("tb_user", "tb_user2")]).await?;
-    let mut otter = site.start("run").await?;
+    // the statement may stop every source of its server, so that it needs a server of its own
+    let private = Private::start(&[Name::Source]).await?;
+    let site = Site::new("session", private.servers.clone()).await?;
+    let mut otter = with_a_row(&site, &site.source_document().await?, &site.target_document()).await?;
     let mut source = site.source().await?;
     source.run(&format!("USE {}", site.name)).await?;
     source.run("SET SESSION binlog_format = 'STATEMENT'").await?;
     source.run("INSERT INTO tb_user (username) VALUES ('as a statement')").await?;
-    ensure_error(&source_error(&mut otter).await?, Code::StatementLogged, &site.name)?;
-    otter.stop(Duration::from_secs(10)).await
+    ensure_error(&source_error(&mut otter).await?, Code::StatementLogged, "without rows events")?;
+    ends_well(otter).await
 }
 
 #[tokio::test]
 async fn grants_that_are_missing() -> Result<()> {
     let site = Site::new("grants", Servers::shared()?).await?;
-    site.create("tb_user", "tb_user2", TB_USER).await?;
     for (mut server, grant) in [
         (site.source().await?, format!("GRANT SELECT ON {}.* TO", site.name)),
         (site.target().await?, format!("GRANT SELECT, CREATE ON {}.* TO", site.target_schema)),
@@ -137,27 +151,35 @@ async fn grants_that_are_missing() -> Result<()> {
         server.run(&format!("{grant} '{}'@'%'", site.name)).await?;
     }
     let poor = |document: String| document.replace("user: otter", &format!("user: {}", site.name));
-    let pipeline = site.pipeline_document(&[("tb_user", "tb_user2")]);
-    site.put(&[&poor(site.source_document().await?), &poor(site.target_document()), &pipeline]).await?;
-    let mut otter = site.start("run").await?;
-    ensure_error(&source_error(&mut otter).await?, Code::SourceGrant, "REPLICATION SLAVE")?;
+    let source = site.source_document().await?;
+    let mut otter = with_a_row(&site, &source, &poor(site.target_document())).await?;
     ensure_error(&pipeline_error(&mut otter).await?, Code::TargetGrant, "INSERT")?;
-    check_finds(&site, Code::SourceGrant, "REPLICATION SLAVE").await?;
     check_finds(&site, Code::TargetGrant, "INSERT").await?;
-    otter.stop(Duration::from_secs(10)).await
+    site.put(&[&poor(source)]).await?;
+    ensure_error(&source_error(&mut otter).await?, Code::SourceGrant, "REPLICATION SLAVE")?;
+    check_finds(&site, Code::SourceGrant, "REPLICATION SLAVE").await?;
+    ends_well(otter).await
 }
 
 #[tokio::test]
 async fn a_target_without_the_column() -> Result<()> {
     let site = Site::new("narrow", Servers::shared()?).await?;
-    site.create("tb_user", "tb_user2", TB_USER).await?;
-    site.target().await?.run(&format!("ALTER TABLE {} DROP COLUMN email", site.to("tb_user2"))).await?;
-    site.put_all(&[("tb_user", "tb_user2")]).await?;
-    let mut otter = site.start("run").await?;
-    site.source().await?.run(&format!("INSERT INTO {} (username) VALUES ('x')", site.from("tb_user"))).await?;
-    ensure_error(&pipeline_error(&mut otter).await?, Code::TargetTable, "email")?;
+    let mut otter = with_a_row(&site, &site.source_document().await?, &site.target_document()).await?;
+    let mut target = site.target().await?;
+    let rows = format!("SELECT COUNT(*) FROM {}", site.to("tb_user2"));
+    wait_for("the row", SOON, async || match target.row::<u64>(&rows).await {
+        Ok(1) => Ok(()),
+        seen => Err(format!("{seen:?}")),
+    })
+    .await?;
+    // found by check, and by the applier when it begins
+    target.run(&format!("ALTER TABLE {} DROP COLUMN email", site.to("tb_user2"))).await?;
     check_finds(&site, Code::TargetTable, "email").await?;
-    otter.stop(Duration::from_secs(10)).await
+    otter.stop(Duration::from_secs(10)).await?;
+    otter = site.start("run").await?;
+    site.source().await?.run(&format!("INSERT INTO {} (username) VALUES ('y')", site.from("tb_user"))).await?;
+    ensure_error(&pipeline_error(&mut otter).await?, Code::TargetTable, "email")?;
+    ends_well(otter).await
 }
 
 #[tokio::test]

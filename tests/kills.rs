@@ -30,7 +30,7 @@ async fn a_load_survives_kills_of_capture_and_apply() -> Result<()> {
         };
         let ((), (), killed) = tokio::try_join!(one.write(share), other.write(share), killing)?;
 
-        println!("kill {round} after {moment} events: {}", killed);
+        println!("kill {round} after {moment} events: {killed}");
     }
     check_all(&site, pair, one.counts() + other.counts()).await
 }

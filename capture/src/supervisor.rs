@@ -126,7 +126,10 @@ impl Capture {
             !gone
         });
         for (name, entry) in &mut self.runners {
-            let (None, Some(source)) = (&entry.task, entry.next.take()) else { continue };
+            if entry.task.is_some() {
+                continue; // the one before is still ending; what comes next waits for it
+            }
+            let Some(source) = entry.next.take() else { continue };
             let runner = Runner {
                 site: Arc::clone(&self.site),
                 source,

@@ -161,21 +161,13 @@ impl Site {
 
     /// Starts a role without waiting for it.
     pub(crate) fn spawn(&self, role: &str) -> Result<Otter> {
-        self.spawn_with(role, Some(USER))
-    }
-
-    /// Starts a role without waiting for it; `password` is what the documents' variable holds.
-    pub(crate) fn spawn_with(&self, role: &str, password: Option<&str>) -> Result<Otter> {
         let number = self.started.get() + 1;
         self.started.set(number);
         let name = format!("{role} {number}");
         let log = self.path(&format!("{role}-{number}.log"));
         self.logs.borrow_mut().push(log.clone());
         let mut command = command(self.folder.path(), &[role]);
-        match password {
-            Some(password) => command.env(PASSWORD_VARIABLE, password),
-            None => command.env_remove(PASSWORD_VARIABLE),
-        };
+        command.env(PASSWORD_VARIABLE, USER);
         Otter::spawn(command, name, log)
     }
 
