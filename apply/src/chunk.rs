@@ -2,9 +2,10 @@
 //!
 //! The consumer copies keys and values into a [`Chunk`], one arena with ranges, and hands it over when there is nothing more to
 //! poll or the chunk is full; so a record costs no allocation and a lone one no delay. A [`LaneQueue`] has one producer
-//! (the consumer thread, which never blocks) and one reader (the lane). It is bounded in bytes by [`Limits`]: the consumer
-//! pauses the partition above a limit and the lane asks for more below the low mark. What may be in the queue beyond the
-//! limit is one chunk, because librdkafka delivers nothing of a partition once `pause` has returned.
+//! (the consumer thread, which never blocks) and one reader (the lane). It is bounded in bytes by [`Limits`]: above a limit the
+//! consumer polls no more of the partition, and the lane asks for more below the low mark. What may be in the queue beyond the
+//! limit is one chunk. librdkafka itself is not told to pause: it would throw away what it has fetched, and fetching it
+//! again costs a quarter of a second each time; its own queue of the partition is bounded, so it stops by itself.
 //!
 //! Every (re)positioning of a lane begins a new *stream*, a number. Chunks and marks of an older stream are dropped
 //! wherever they are met; that is what makes it safe to reposition while records are on their way.
@@ -85,9 +86,9 @@ impl Chunk {
 /// How many bytes may wait between the consumer and the lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// A lane is paused when this many bytes wait for it.
+    /// A lane gets nothing more when this many bytes wait for it.
     pub(crate) lane: usize,
-    /// Once this many bytes wait for all lanes of the process, a lane is paused at its equal share.
+    /// Once this many bytes wait for all lanes of the process, a lane gets no more than its equal share.
     pub(crate) total: usize,
 }
 
@@ -97,8 +98,8 @@ impl Limits {
         waiting >= self.lane || (total >= self.total && waiting >= self.total / lanes.max(1))
     }
 
-    /// Whether a paused lane with `waiting` bytes may go on. Half of the limit, so that the partition is not paused and
-    /// resumed record by record; an empty queue always may.
+    /// Whether a full lane with `waiting` bytes may go on. Half of the limit, so that it does not go chunk by chunk; an
+    /// empty queue always may.
     pub(crate) fn may_resume(self, waiting: usize, total: usize, lanes: usize) -> bool {
         let share = self.total / lanes.max(1);
         waiting == 0 || (waiting <= self.lane / 2 && (total < self.total || waiting <= share / 2))
@@ -162,7 +163,7 @@ impl LaneQueue {
         }
     }
 
-    /// Notes that the partition is about to be paused, if that still holds for the bytes waiting now; the reader then
+    /// Notes that the queue is full, if that still holds for the bytes waiting now; the reader then
     /// asks for more once it has made room. Decided under the queue's lock, so that a reader that has just emptied the
     /// queue is not left waiting for ever.
     pub(crate) fn pause_if(&self, must: impl FnOnce(usize) -> bool) -> bool {

@@ -108,8 +108,8 @@ pub(crate) enum Request {
     Position { lane: LaneId, stream: u64, offset: i64 },
     /// Deliver nothing until the next position.
     Halt { lane: LaneId },
-    /// The lane's queue has room again.
-    Resume { lane: LaneId },
+    /// A lane that was full has room again.
+    Resume,
     /// Whether the group still counts the lane's partition as this worker's; asked after another's token was seen.
     Prove { lane: LaneId, next_offset: i64, answer: oneshot::Sender<bool> },
     /// The lane's task has ended.
@@ -153,9 +153,13 @@ impl Mailbox {
 }
 
 /// The consumer's configuration: the operator's properties first, then what correctness needs.
-pub(crate) fn config(kafka: &KafkaOptions, options: &Options, group: &str) -> ClientConfig {
+///
+/// Each lane has a queue of its own in librdkafka, bounded apart from the others', so the pipeline's `prefetch` is shared
+/// out among its `topics`; below 128 KiB a lane would wait for the broker all the time.
+pub(crate) fn config(kafka: &KafkaOptions, options: &Options, group: &str, topics: usize) -> ClientConfig {
     let mut config = base(kafka);
-    let prefetch = (options.prefetch.get() / 1024).max(64).to_string();
+    let share = options.prefetch.get() / 1024 / u64::try_from(topics.max(1)).unwrap_or(u64::MAX);
+    let prefetch = share.clamp(128, 8192).to_string();
     config
         .set("group.id", group)
         .set("group.protocol", "classic")

@@ -4,11 +4,11 @@
 //! never used again, so whatever is still on its way for an ended lane finds nothing. Three states of fetching:
 //!
 //! ```text
-//! halted ──position──▶ fetching ──queue full──▶ paused
+//! halted ──position──▶ fetching ──queue full──▶ waiting
 //!    ▲                 │  ▲  └────position────┐    │
 //!    └──────halt───────┘  └───────◀───────────┴resume
 //! ```
-//! Only fetching and paused lanes are in librdkafka's own assignment. That matters at a revocation: unassigning one that
+//! Only fetching and waiting lanes are in librdkafka's own assignment. That matters at a revocation: unassigning one that
 //! is not there fails as a whole and would hold up the group.
 
 use std::collections::{HashMap, HashSet};
@@ -178,12 +178,12 @@ impl Lanes {
         slot.fetch.take().map(|_| slot.part.clone())
     }
 
-    /// The partition to resume, when the lane is paused and its queue has room.
-    pub(crate) fn resume(&mut self, lane: LaneId) -> Option<Part> {
+    /// Whether the lane may be delivered to: it fetches, and its queue is not full, or has room again.
+    pub(crate) fn has_room(&mut self, lane: LaneId) -> bool {
         let (limits, total, count) = (self.limits, self.total.bytes(), self.slots.len());
-        let slot = self.slot(lane)?;
-        slot.fetch.as_ref()?;
-        slot.handle.queue.resume_if(|waiting| limits.may_resume(waiting, total, count)).then(|| slot.part.clone())
+        let Some(slot) = self.slot(lane).filter(|slot| slot.fetch.is_some()) else { return false };
+        let queue = &slot.handle.queue;
+        !queue.is_paused() || queue.resume_if(|waiting| limits.may_resume(waiting, total, count))
     }
 
     /// The partition of a lane that is here.
@@ -191,29 +191,28 @@ impl Lanes {
         self.by_id.get(&lane).and_then(|at| self.slots.get(*at)).map(|slot| &slot.part)
     }
 
-    /// Takes a record in; answers a partition that is to be paused. Records that nobody wants are dropped.
-    pub(crate) fn take(&mut self, topic: &str, partition: i32, offset: i64, key: &[u8], value: &[u8]) -> Option<Part> {
-        let at = self.index(topic, partition)?;
+    /// Takes a record in; answers whether its lane is full now. Records that nobody wants are dropped.
+    pub(crate) fn take(&mut self, topic: &str, partition: i32, offset: i64, key: &[u8], value: &[u8]) -> bool {
+        let Some(at) = self.index(topic, partition) else { return false };
         self.last = at;
         let (limits, total, count) = (self.limits, self.total.bytes(), self.slots.len());
-        let slot = self.slots.get_mut(at)?;
-        let stream = slot.fetch.as_mut().filter(|s| offset >= s.next)?;
+        let Some(slot) = self.slots.get_mut(at) else { return false };
+        let Some(stream) = slot.fetch.as_mut().filter(|s| offset >= s.next) else { return false };
         stream.next = offset + 1;
         stream.settled = true;
         stream.chunk.push(offset, key, value);
         if stream.chunk.weight() < CHUNK_BYTES {
-            return None;
+            return false;
         }
         hand_over(slot, false, |waiting| limits.must_pause(waiting, total, count))
     }
 
-    /// Hands over what has been taken in, because there is nothing more to poll (`quiet`) or a round is over; answers
-    /// the partitions that are to be paused.
-    pub(crate) fn flush(&mut self, quiet: bool) -> Vec<Part> {
-        let (limits, count) = (self.limits, self.slots.len());
-        let total = Arc::clone(&self.total);
-        let must = |waiting| limits.must_pause(waiting, total.bytes(), count);
-        self.slots.iter_mut().filter_map(|slot| hand_over(slot, quiet, must)).collect()
+    /// Hands over what a lane has been given so far, because there is nothing more to poll (`quiet`) or its turn is over.
+    pub(crate) fn flush(&mut self, lane: LaneId, quiet: bool) {
+        let (limits, total, count) = (self.limits, self.total.bytes(), self.slots.len());
+        if let Some(slot) = self.slot(lane) {
+            hand_over(slot, quiet, |waiting| limits.must_pause(waiting, total, count));
+        }
     }
 
     /// Tells a lane that the consumer stands at `position`: it may have passed control records, which carry no row.
@@ -266,15 +265,13 @@ impl Lanes {
     }
 }
 
-/// Moves a slot's chunk to its lane; answers the partition when it is to be paused.
-fn hand_over(slot: &mut Slot, quiet: bool, must_pause: impl Fn(usize) -> bool) -> Option<Part> {
-    let stream = slot.fetch.as_mut().filter(|s| !s.chunk.is_empty())?;
+/// Moves a slot's chunk to its lane; answers whether the lane is full now.
+fn hand_over(slot: &mut Slot, quiet: bool, must_pause: impl Fn(usize) -> bool) -> bool {
+    let Some(stream) = slot.fetch.as_mut().filter(|s| !s.chunk.is_empty()) else { return false };
     let mut chunk = std::mem::take(&mut stream.chunk);
     chunk.quiet = quiet;
     slot.handle.queue.push(stream.number, chunk);
-    // Records may still come after the pause, those librdkafka had handed out; the partition is then paused once more,
-    // which changes nothing.
-    slot.handle.queue.pause_if(must_pause).then(|| slot.part.clone())
+    slot.handle.queue.pause_if(must_pause)
 }
 
 #[cfg(test)]
@@ -317,8 +314,9 @@ mod tests {
     fn records_reach_the_lane_from_its_position_on() {
         let mut lanes = lanes(ROOMY);
         let spawned = assign(&mut lanes, &["a", "b"]);
-        assert_eq!(lanes.take("a", 0, 5, b"", b"x"), None);
-        assert!(lanes.flush(true).is_empty());
+        assert!(!lanes.take("a", 0, 5, b"", b"x"));
+        lanes.flush(spawned[0].0, true);
+        assert!(!lanes.has_room(spawned[0].0), "nothing is fetched for it");
         assert!(matches!(spawned[0].1.queue.take(), Taken::Nothing), "no position yet");
 
         let stream = spawned[0].1.queue.begin_stream();
@@ -327,7 +325,7 @@ mod tests {
         for offset in [5, 6, 6, 8] {
             lanes.take("a", 0, offset, b"", b"x");
         }
-        lanes.flush(true);
+        lanes.flush(spawned[0].0, true);
         let Taken::Chunk(chunk) = spawned[0].1.queue.take() else { panic!("a chunk") };
         assert!(chunk.quiet);
         assert_eq!(
@@ -355,21 +353,22 @@ mod tests {
     }
 
     #[test]
-    fn a_full_lane_is_paused_and_resumed_below_half() {
+    fn a_full_lane_gets_nothing_until_it_is_below_half() {
         let mut lanes = lanes(Limits { lane: 100, total: 1 << 20 });
         let spawned = assign(&mut lanes, &["a"]);
         let (id, handle) = (spawned[0].0, &spawned[0].1);
         let stream = handle.queue.begin_stream();
         lanes.position(id, stream, 0);
-        lanes.take("a", 0, 0, b"", &[0; 120]);
-        assert_eq!(lanes.flush(false), [part("a")]);
-        lanes.take("a", 0, 1, b"", &[0; 120]);
-        assert_eq!(lanes.flush(false), [part("a")], "pausing twice is harmless");
-        assert_eq!(lanes.resume(id), None);
+        for offset in [0, 1, 2] {
+            assert!(lanes.has_room(id)); // a record of 20 bytes counts 44
+            lanes.take("a", 0, offset, b"", &[0; 20]);
+            lanes.flush(id, false);
+        }
+        assert!(!lanes.has_room(id));
         assert!(matches!(handle.queue.take(), Taken::Chunk(_)));
+        assert!(!lanes.has_room(id));
         assert!(matches!(handle.queue.take(), Taken::Chunk(_)));
-        assert_eq!(lanes.resume(id), Some(part("a")));
-        assert_eq!(lanes.resume(id), None, "not paused any more");
+        assert!(lanes.has_room(id));
     }
 
     #[test]
@@ -395,7 +394,7 @@ mod tests {
         assert!(matches!(queue.take(), Taken::Mark(5)));
         lanes.take("a", 0, 5, b"", b"x");
         lanes.mark("a", 0, 7);
-        lanes.flush(true);
+        lanes.flush(id, true);
         assert!(matches!(queue.take(), Taken::Chunk(_)), "taken in before the mark, so the mark had to wait");
         assert!(matches!(queue.take(), Taken::Nothing));
 
@@ -405,7 +404,7 @@ mod tests {
         lanes.mark("a", 0, 7);
         assert!(matches!(queue.take(), Taken::Nothing));
         lanes.take("a", 0, 2, b"", b"x");
-        lanes.flush(true);
+        lanes.flush(id, true);
         lanes.mark("a", 0, 3);
         lanes.mark("a", 0, 4);
         assert!(matches!(queue.take(), Taken::Chunk(_)));

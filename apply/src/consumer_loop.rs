@@ -1,7 +1,7 @@
 //! The consumer thread of a pipeline: it owns the group membership and delivers records to the lanes.
 //!
-//! One round: notes of the rebalance callback, then requests, then messages until there are none (or the round is long),
-//! then what came is handed over. Between rounds the thread is parked; librdkafka and the mailbox unpark it, so a record
+//! One round: notes of the rebalance callback, then requests, then a turn for each lane that has records waiting and room
+//! for them (`consumer_deliveries`). Between rounds the thread is parked; librdkafka and the mailbox unpark it, so a record
 //! waits for no timer.
 //!
 //! - An ASSIGN is answered at once with an empty `incremental_assign`, which ends the group's rebalance; the lanes then
@@ -22,16 +22,17 @@ use std::time::{Duration, Instant};
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message as _;
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use schemas::{Code, Error, Result};
 use tokio::sync::oneshot;
 
 use crate::consumer::{Callbacks, Mailbox, Note, Request, pattern};
+use crate::consumer_deliveries::Deliveries;
 use crate::consumer_lanes::{LaneHandle, LaneId, Lanes, Part};
 
-/// Messages polled before notes and requests are looked at again.
-const ROUND: usize = 2_000;
+/// Messages of one lane polled before the others have their turn and notes and requests are looked at again.
+const TURN: usize = 2_000;
 /// Longest park. Everything that matters unparks; this is for what librdkafka does not announce.
 const PARK: Duration = Duration::from_millis(100);
 /// How often the consumer's positions are asked for after there was something new.
@@ -60,9 +61,10 @@ pub(crate) struct Hooks {
 
 /// The thread's state.
 pub(crate) struct ConsumerLoop {
-    consumer: BaseConsumer<Callbacks>,
+    consumer: Arc<BaseConsumer<Callbacks>>,
     mailbox: Arc<Mailbox>,
     lanes: Lanes,
+    deliveries: Deliveries,
     hooks: Hooks,
     /// Requests that came while the thread waited for something else.
     waiting: Vec<Request>,
@@ -115,9 +117,10 @@ impl ConsumerLoop {
         consumer.set_nonempty_callback(move || bell.wake());
         let now = Instant::now();
         Self {
-            consumer,
+            consumer: Arc::new(consumer),
             mailbox,
             lanes,
+            deliveries: Deliveries::default(),
             hooks,
             waiting: Vec::new(),
             marks: Due::new(MARK_EVERY, now),
@@ -140,9 +143,8 @@ impl ConsumerLoop {
             if self.serve_requests()? == Then::End {
                 return Ok(());
             }
-            let quiet = self.poll()?;
-            let full = self.lanes.flush(quiet);
-            self.pause(full)?;
+            self.serve_events()?;
+            let quiet = self.deliver()?;
             self.serve_timers();
             if quiet && !self.consumer.context().any() {
                 std::thread::park_timeout(PARK);
@@ -171,6 +173,7 @@ impl ConsumerLoop {
     fn revoke(&mut self, parts: &[Part], wait: Option<Duration>) -> Result<()> {
         let revoked = self.lanes.revoke(parts);
         let ids: HashSet<LaneId> = revoked.lanes.iter().map(|(id, _)| *id).collect();
+        ids.iter().for_each(|id| self.deliveries.end(*id));
         for (_, handle) in &revoked.lanes {
             handle.stop.cancel();
             if wait.is_none() {
@@ -220,6 +223,7 @@ impl ConsumerLoop {
                     if place.assigned {
                         self.unassign(&place.part)?;
                     }
+                    self.deliveries.begin(lane, &self.consumer, &place.part, &self.mailbox)?;
                     places.push((place.part, offset));
                     self.marks.wanted = true;
                 }
@@ -227,14 +231,11 @@ impl ConsumerLoop {
                     if let Some(part) = self.lanes.halt(lane) {
                         places.retain(|(p, _)| *p != part);
                         self.unassign(&part)?;
+                        self.deliveries.end(lane);
                     }
                 }
-                Request::Resume { lane } => {
-                    if let Some(part) = self.lanes.resume(lane) {
-                        let list = list([(&part, Offset::Invalid)])?;
-                        self.kafka("resume", |c| c.resume(&list))?;
-                    }
-                }
+                // It has woken the thread, which is what it is for: every round looks which lanes have room.
+                Request::Resume => {}
                 Request::Prove { lane, next_offset, answer } => reply(answer, self.prove(lane, next_offset)),
                 Request::Ended { lane } => self.unexpected_end(lane)?,
                 Request::Topics(topics) => self.subscribe(&topics)?,
@@ -244,8 +245,6 @@ impl ConsumerLoop {
         if !places.is_empty() {
             let list = list(places.iter().map(|(part, offset)| (part, Offset::Offset(*offset))))?;
             self.kafka("assign", |c| c.incremental_assign(&list))?;
-            // A pause outlives the assignment that it was made in.
-            self.kafka("resume", |c| c.resume(&list))?;
         }
         Ok(Then::GoOn)
     }
@@ -275,35 +274,78 @@ impl ConsumerLoop {
         self.kafka("subscribe", |c| c.subscribe(&patterns))
     }
 
-    /// Polls until there is nothing more; false when the round ended before that.
-    fn poll(&mut self) -> Result<bool> {
-        for _ in 0..ROUND {
-            let full = match self.consumer.poll(Duration::ZERO) {
-                None => return Ok(true),
-                Some(Ok(message)) => {
-                    self.marks.wanted = true;
-                    let (key, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
-                    self.lanes.take(message.topic(), message.partition(), message.offset(), key, value)
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => {
-                    self.marks.wanted = true;
-                    None
-                }
-                Some(Err(error)) => {
-                    self.trouble(error)?;
-                    None
+    /// Serves what librdkafka has to say beside records: rebalances, errors. Records come here only if they were on their
+    /// way before their partition had a queue of its own.
+    fn serve_events(&mut self) -> Result<()> {
+        let consumer = Arc::clone(&self.consumer);
+        for _ in 0..TURN {
+            match consumer.poll(Duration::ZERO) {
+                None => break,
+                Some(polled) => drop(self.polled(polled)?),
+            }
+            if consumer.context().any() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives every lane with records and room its turn; whether nothing was left that could be delivered.
+    fn deliver(&mut self) -> Result<bool> {
+        let mut quiet = true;
+        for (lane, delivery) in self.deliveries.waiting() {
+            if !self.lanes.has_room(lane) {
+                continue;
+            }
+            // Before polling: what comes while the queue is polled to its end is noted again.
+            delivery.take_notice();
+            let mut left = TURN;
+            let empty = loop {
+                match delivery.poll() {
+                    None => break true,
+                    Some(polled) => {
+                        let full = self.polled(polled)?;
+                        left -= 1;
+                        if full || left == 0 {
+                            break false;
+                        }
+                    }
                 }
             };
-            self.pause(full)?;
-            if self.in_trouble && self.marks.wanted {
-                self.in_trouble = false;
-                (self.hooks.report)(None);
+            self.lanes.flush(lane, empty);
+            if !empty {
+                delivery.note();
+                quiet &= !self.lanes.has_room(lane);
             }
             if self.consumer.context().any() {
                 return Ok(false);
             }
         }
-        Ok(false)
+        Ok(quiet)
+    }
+
+    /// Takes in what was polled; whether its lane is full now.
+    fn polled(&mut self, polled: std::result::Result<BorrowedMessage<'_>, KafkaError>) -> Result<bool> {
+        let full = match polled {
+            Ok(message) => {
+                self.marks.wanted = true;
+                let (key, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
+                self.lanes.take(message.topic(), message.partition(), message.offset(), key, value)
+            }
+            Err(KafkaError::PartitionEOF(_)) => {
+                self.marks.wanted = true;
+                false
+            }
+            Err(error) => {
+                self.trouble(error)?;
+                false
+            }
+        };
+        if self.in_trouble && self.marks.wanted {
+            self.in_trouble = false;
+            (self.hooks.report)(None);
+        }
+        Ok(full)
     }
 
     fn trouble(&mut self, error: KafkaError) -> Result<()> {
@@ -326,14 +368,6 @@ impl ConsumerLoop {
             self.in_trouble = true;
             self.marks.wanted = false;
             (self.hooks.report)(Some(Error::new(Code::KafkaUnavailable, error.to_string()).with_source(error)));
-        }
-        Ok(())
-    }
-
-    fn pause(&self, parts: impl IntoIterator<Item = Part>) -> Result<()> {
-        for part in parts {
-            let list = list([(&part, Offset::Invalid)])?;
-            self.kafka("pause", |c| c.pause(&list))?;
         }
         Ok(())
     }

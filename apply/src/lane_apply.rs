@@ -119,7 +119,7 @@ impl LaneTask {
             Taken::Nothing => false,
         };
         if taken && self.handle.queue.is_paused() {
-            self.services.mailbox.send(Request::Resume { lane: self.id });
+            self.services.mailbox.send(Request::Resume);
         }
         taken
     }

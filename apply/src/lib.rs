@@ -15,6 +15,7 @@
 mod check;
 mod chunk;
 mod consumer;
+mod consumer_deliveries;
 mod consumer_lanes;
 mod consumer_loop;
 mod inquiry;

@@ -9,12 +9,13 @@ use crate::chunk::Limits;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// Bytes of records that may wait for one lane (one partition); beyond it the partition is paused.
+    /// Bytes of records that may wait for one lane (one partition); beyond it the lane gets nothing more for a while.
     pub lane_queue: Size,
-    /// Bytes of records that may wait for all lanes of the process together; beyond it every lane is paused at its equal
-    /// share.
+    /// Bytes of records that may wait for all lanes of the process together; beyond it every lane gets no more than
+    /// its equal share.
     pub queues: Size,
-    /// Bytes that librdkafka may prefetch for each pipeline, before they are handed to the lanes.
+    /// Bytes that librdkafka may prefetch for each pipeline, before they are handed to the lanes: in equal shares of
+    /// 128 KiB to 8 MiB for each topic.
     pub prefetch: Size,
     /// When a lane is behind, its batches may grow to this many times the `rows` of its batch settings.
     pub backlog_factor: u32,

@@ -160,14 +160,14 @@ impl Runtime {
     async fn consume(&mut self, name: &str) -> Result<()> {
         let shared = &self.shared;
         let group = names::group(&shared.cluster, name);
-        let consumer = consumer_config(&shared.kafka, &shared.options, &group)
+        let topics = self.config.borrow_and_update().topics();
+        let consumer = consumer_config(&shared.kafka, &shared.options, &group, topics.len())
             .create_with_context::<_, rdkafka::consumer::BaseConsumer<Callbacks>>(Callbacks::default())
             .map_err(|e| Error::new(Code::ConfigInvalid, format!("kafka.client: {e}")).with_source(e))?;
         let mailbox = Arc::new(Mailbox::default());
         let tasks = TaskTracker::new();
         let hooks = self.hooks(name, &mailbox, &tasks);
         let lanes = Lanes::new(shared.options.limits(), Arc::clone(&shared.waiting));
-        let topics = self.config.borrow_and_update().topics();
         mailbox.send(Request::Topics(topics.clone()));
         let (ended, end) = tokio::sync::oneshot::channel();
         let thread_mailbox = Arc::clone(&mailbox);

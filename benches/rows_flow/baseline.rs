@@ -20,7 +20,7 @@ const TRANSACTION_ROWS: u64 = 10_000;
 
 /// Reads the records of `topic` into memory, checks that there are `rows` of them, and times how fast a plain
 /// idempotent producer with Otter's settings sends them to a fresh topic.
-pub async fn produce(servers: &Servers, topic: &str, rows: u64, run: usize) -> Result<Measure> {
+pub(crate) async fn produce(servers: &Servers, topic: &str, rows: u64, run: usize) -> Result<Measure> {
     let records = read(servers, topic, rows)?;
     let copy = format!("{topic}.copy{run}");
     create_topic(servers, &copy).await?;
@@ -89,7 +89,7 @@ async fn create_topic(servers: &Servers, name: &str) -> Result<()> {
 
 /// Times the fastest loop known for this table that does nothing but insert: bulk statements over one connection
 /// and over two, the better of both.
-pub async fn client_loop(servers: &Servers, rows: u64) -> Result<Measure> {
+pub(crate) async fn client_loop(servers: &Servers, rows: u64) -> Result<Measure> {
     let mut best: f64 = 0.0;
     for connections in [1, 2] {
         let mut conn = Servers::connect(&servers.target).await?;
@@ -153,7 +153,7 @@ fn row(id: u64) -> Params {
 
 /// Reads the stretch's binlog events and only counts them: transactions (GTID events, type 0xa2) a second. The stream ends with the server's
 /// last event, as the dump does not wait.
-pub async fn stream(servers: &Servers, stretch: &Stretch) -> Result<Measure> {
+pub(crate) async fn stream(servers: &Servers, stretch: &Stretch) -> Result<Measure> {
     let mut conn = Servers::connect(&servers.source).await?;
     for statement in [
         "SET @mariadb_slave_capability = 4".to_owned(),

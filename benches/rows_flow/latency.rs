@@ -22,7 +22,7 @@ const SCHEMA: &str = "bench_lat";
 const WARM_UP: u64 = 3;
 
 /// One run at `rate` transactions a second for `seconds`.
-pub async fn run(servers: &Servers, run: usize, rate: u64, seconds: u64, report: &mut Report) -> Result<()> {
+pub(crate) async fn run(servers: &Servers, run: usize, rate: u64, seconds: u64, report: &mut Report) -> Result<()> {
     let start = prepare(servers).await?;
     let cluster = format!("bench-lat-{run}-{rate}-{}", std::process::id());
     let documents = source_document(servers, "bench-lat", SCHEMA, &cluster, &format!("{{gtid: \"{start}\"}}"))

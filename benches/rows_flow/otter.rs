@@ -17,23 +17,23 @@ const DEADLINE: Duration = Duration::from_secs(600);
 
 /// A stretch of rows that passed: between two samples of progress, so that starting up is not counted.
 #[derive(Debug, Clone, Copy)]
-pub struct Flow {
-    pub rows: u64,
-    pub seconds: f64,
-    pub cpu_seconds: f64,
-    pub peak_rss_mib: f64,
+pub(crate) struct Flow {
+    pub(crate) rows: u64,
+    pub(crate) seconds: f64,
+    pub(crate) cpu_seconds: f64,
+    pub(crate) peak_rss_mib: f64,
 }
 
 /// What a capture run left behind for the apply run.
 #[derive(Debug)]
-pub struct Captured {
-    pub flow: Flow,
-    pub topic: String,
-    pub cluster: String,
+pub(crate) struct Captured {
+    pub(crate) flow: Flow,
+    pub(crate) topic: String,
+    pub(crate) cluster: String,
 }
 
 /// A running `otter`, killed when dropped.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     folder: tempfile::TempDir,
 }
@@ -48,7 +48,7 @@ impl Drop for Process {
 
 impl Process {
     /// Puts `documents` into `cluster` and starts `otter ROLE`.
-    pub fn start(servers: &Servers, cluster: &str, role: &str, documents: &str) -> Result<Self> {
+    pub(crate) fn start(servers: &Servers, cluster: &str, role: &str, documents: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let config = folder.path().join("otter.toml");
         std::fs::write(
@@ -82,7 +82,7 @@ impl Process {
     }
 
     /// Fails with the log's end when the process is gone.
-    pub fn check(&mut self) -> Result<()> {
+    pub(crate) fn check(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             let log = std::fs::read_to_string(self.folder.path().join("log"))?;
             let tail: Vec<&str> = log.lines().rev().take(20).collect();
@@ -92,7 +92,7 @@ impl Process {
     }
 
     /// User and system CPU seconds so far.
-    pub fn cpu_seconds(&self) -> Result<f64> {
+    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let fields: Vec<&str> = stat.rsplit(')').next().context("stat")?.split_whitespace().collect();
         let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
@@ -100,7 +100,7 @@ impl Process {
     }
 
     /// The highest resident size so far, in MiB.
-    pub fn peak_rss_mib(&self) -> Result<f64> {
+    pub(crate) fn peak_rss_mib(&self) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("VmHWM")?;
         Ok(line.split_whitespace().nth(1).context("VmHWM")?.parse::<f64>()? / 1024.0)
@@ -113,7 +113,7 @@ fn binary() -> PathBuf {
 }
 
 /// Source document `name` for the tables of `schema`, published under `prefix`.
-pub fn source_document(servers: &Servers, name: &str, schema: &str, prefix: &str, start: &str) -> String {
+pub(crate) fn source_document(servers: &Servers, name: &str, schema: &str, prefix: &str, start: &str) -> String {
     format!(
         r#"kind: source
 name: {name}
@@ -129,7 +129,7 @@ topics: {{prefix: {prefix}}}
 }
 
 /// Target and pipeline documents that map `schema.tb_user` to `schema.tb_user2`.
-pub fn pipeline_documents(servers: &Servers, name: &str, schema: &str) -> String {
+pub(crate) fn pipeline_documents(servers: &Servers, name: &str, schema: &str) -> String {
     format!(
         r#"---
 kind: target
@@ -152,7 +152,7 @@ mappings:
 }
 
 /// Captures a stretch into a topic of its own.
-pub async fn capture(servers: &Servers, stretch: &Stretch, run: usize) -> Result<Captured> {
+pub(crate) async fn capture(servers: &Servers, stretch: &Stretch, run: usize) -> Result<Captured> {
     let cluster = format!("{}-{run}-{}", stretch.name, std::process::id());
     let topic = format!("{cluster}.{}.tb_user", stretch.schema);
     let start = format!("{{gtid: \"{}\"}}", stretch.start);
@@ -177,7 +177,7 @@ async fn end_offset(consumer: &BaseConsumer, topic: &str) -> Result<u64> {
 }
 
 /// Applies a captured stretch to the target.
-pub async fn apply(servers: &Servers, stretch: &Stretch, captured: &Captured, run: usize) -> Result<Flow> {
+pub(crate) async fn apply(servers: &Servers, stretch: &Stretch, captured: &Captured, run: usize) -> Result<Flow> {
     let mut conn = Servers::connect(&servers.target).await?;
     conn.query_drop(format!("DROP DATABASE IF EXISTS {}", stretch.schema)).await?;
     conn.query_drop(format!("DROP DATABASE IF EXISTS {}_otter", stretch.schema)).await?;
@@ -205,7 +205,7 @@ async fn count(address: &str, schema: &str) -> Result<u64> {
 }
 
 /// Both tables hold the same rows.
-pub async fn equal(servers: &Servers, schema: &str) -> Result<()> {
+pub(crate) async fn equal(servers: &Servers, schema: &str) -> Result<()> {
     let mut sums = Vec::new();
     for (address, table) in [(&servers.source, "tb_user"), (&servers.target, "tb_user2")] {
         let mut conn = Servers::connect(address).await?;

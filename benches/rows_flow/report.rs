@@ -11,11 +11,11 @@ use crate::otter::Flow;
 
 /// One run of one case: named figures such as `rows/s`.
 #[derive(Debug, Clone, Default)]
-pub struct Measure(pub BTreeMap<&'static str, f64>);
+pub(crate) struct Measure(pub(crate) BTreeMap<&'static str, f64>);
 
 impl Measure {
     /// The figures of a flow of rows through a process.
-    pub fn of(flow: &Flow) -> Self {
+    pub(crate) fn of(flow: &Flow) -> Self {
         let rows = flow.rows as f64;
         Self(BTreeMap::from([
             ("rows/s", rows / flow.seconds),
@@ -25,14 +25,14 @@ impl Measure {
     }
 
     /// Rows a second alone.
-    pub fn rate(rows: u64, seconds: f64) -> Self {
+    pub(crate) fn rate(rows: u64, seconds: f64) -> Self {
         Self(BTreeMap::from([("rows/s", rows as f64 / seconds)]))
     }
 }
 
 /// All cases in the order in which they first came.
 #[derive(Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     cases: Vec<(String, Vec<Measure>)>,
 }
 
@@ -45,12 +45,12 @@ const RATIOS: [(&str, &str); 3] = [
 
 impl Report {
     /// An empty report.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Adds a run of a case and prints it.
-    pub fn add(&mut self, case: &str, measure: Measure) {
+    pub(crate) fn add(&mut self, case: &str, measure: Measure) {
         eprintln!("  {case}: {}", figures(measure.0.iter().map(|(name, value)| (*name, *value))));
         match self.cases.iter_mut().find(|(name, _)| name == case) {
             Some((_, runs)) => runs.push(measure),
@@ -76,7 +76,7 @@ impl Report {
     }
 
     /// The tables as Markdown.
-    pub fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let mut text = String::from("| case | figure | median | lowest | highest |\n| --- | --- | --- | --- | --- |\n");
         for (case, runs) in &self.cases {
             for figure in runs.first().map(|run| run.0.keys()).into_iter().flatten() {
@@ -96,7 +96,7 @@ impl Report {
     }
 
     /// Writes `bench.md` and `bench.json` into `folder`.
-    pub fn write(&self, folder: &Path) -> Result<()> {
+    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
         std::fs::write(folder.join("bench.md"), self.markdown())?;
         let cases: Vec<_> = self

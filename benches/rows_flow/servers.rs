@@ -5,16 +5,16 @@ use mysql_async::{Conn, OptsBuilder};
 
 /// Addresses (`host:port`) of the servers.
 #[derive(Debug, Clone)]
-pub struct Servers {
-    pub kafka: String,
-    pub zookeeper: String,
-    pub source: String,
-    pub target: String,
+pub(crate) struct Servers {
+    pub(crate) kafka: String,
+    pub(crate) zookeeper: String,
+    pub(crate) source: String,
+    pub(crate) target: String,
 }
 
 impl Servers {
     /// Reads the variables; a missing one is an error that names `deploy/bench`.
-    pub fn from_env() -> Result<Self> {
+    pub(crate) fn from_env() -> Result<Self> {
         let var = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set; run ./deploy/bench"));
         Ok(Self {
             kafka: var("OTTER_SERVERS_KAFKA")?,
@@ -25,12 +25,12 @@ impl Servers {
     }
 
     /// A root connection to one of the database servers.
-    pub async fn connect(address: &str) -> Result<Conn> {
+    pub(crate) async fn connect(address: &str) -> Result<Conn> {
         Ok(Conn::new(Self::options(address)?).await?)
     }
 
     /// Options of a root connection.
-    pub fn options(address: &str) -> Result<OptsBuilder> {
+    pub(crate) fn options(address: &str) -> Result<OptsBuilder> {
         let (host, port) = address.rsplit_once(':').context("an address is host:port")?;
         Ok(OptsBuilder::default()
             .ip_or_hostname(host)

@@ -9,7 +9,7 @@ use crate::servers::Servers;
 const TRANSACTION_ROWS: u64 = 10_000;
 
 /// The table of the README, under a schema of its own.
-pub fn create_table(schema: &str, table: &str) -> String {
+pub(crate) fn create_table(schema: &str, table: &str) -> String {
     format!(
         "CREATE TABLE {schema}.{table} (
            id int unsigned auto_increment PRIMARY KEY, username varchar(100) DEFAULT '' NOT NULL,
@@ -22,27 +22,27 @@ pub fn create_table(schema: &str, table: &str) -> String {
 
 /// One stretch of binlog with changes of one table.
 #[derive(Debug, Clone)]
-pub struct Stretch {
+pub(crate) struct Stretch {
     /// Name of the source and pipeline documents.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Schema at the source and at the target.
-    pub schema: &'static str,
+    pub(crate) schema: &'static str,
     /// GTID position before the first change.
-    pub start: String,
+    pub(crate) start: String,
     /// Changed rows, one event each.
-    pub rows: u64,
+    pub(crate) rows: u64,
 }
 
 /// Both stretches, as they lie in the source's binlog.
 #[derive(Debug)]
-pub struct Workload {
-    pub inserts: Stretch,
-    pub updates: Stretch,
+pub(crate) struct Workload {
+    pub(crate) inserts: Stretch,
+    pub(crate) updates: Stretch,
 }
 
 impl Workload {
     /// Fills the source's binlog with both workloads.
-    pub async fn fill(servers: &Servers, inserts: u64, updates: u64) -> Result<Self> {
+    pub(crate) async fn fill(servers: &Servers, inserts: u64, updates: u64) -> Result<Self> {
         let mut conn = Servers::connect(&servers.source).await?;
         let mut load = Self {
             inserts: Stretch { name: "bench-w1", schema: "bench_w1", start: String::new(), rows: inserts },
@@ -64,7 +64,7 @@ impl Workload {
 }
 
 /// The server's GTID position now.
-pub async fn position(conn: &mut Conn) -> Result<String> {
+pub(crate) async fn position(conn: &mut Conn) -> Result<String> {
     conn.query_first("SELECT @@gtid_binlog_pos").await?.context("the server has no GTID position")
 }
 
@@ -75,7 +75,7 @@ async fn insert_rows(conn: &mut Conn, schema: &str, rows: u64) -> Result<()> {
         let first = done + 1;
         conn.query_drop(format!(
             "INSERT INTO {schema}.tb_user (id, username, age, email)
-             SELECT seq, CONCAT('user', seq), seq % 90, CONCAT('user', seq, '@example.org') FROM seq_{first}_to_{}",
+             SELECT seq, CONCAT('user', seq), seq % 90, CONCAT('user', seq, '@example.org') FROM {schema}.seq_{first}_to_{}",
             done + count
         ))
         .await?;
