@@ -13,8 +13,8 @@ use schemas::{Code, Error, Result};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::consumer::lanes::Part;
 use crate::consumer::{Callbacks, inquiry_config};
-use crate::consumer_lanes::Part;
 use crate::topic_id;
 
 /// Questions at a time.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Apply ──▶ a runtime per pipeline ──▶ one consumer thread ──chunks──▶ lanes (a task per partition) ──▶ target
-//! documents   pipeline                   consumer*                       lane*                            target::*
+//! documents   pipeline                   consumer                        lane                              target
 //! ```
 //! [`Apply`] follows the documents. Each running pipeline has a consumer, a member of the pipeline's group, on a thread
 //! of its own; each partition that the group gives it is a lane. A lane claims its progress row at the target, reads from
@@ -15,15 +15,8 @@
 mod check;
 mod chunk;
 mod consumer;
-mod consumer_deliveries;
-mod consumer_lanes;
-mod consumer_loop;
 mod inquiry;
 mod lane;
-mod lane_apply;
-mod lane_batch;
-mod lane_plan;
-mod lane_report;
 mod metrics;
 mod options;
 mod pipeline;

@@ -20,13 +20,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::chunk::{LaneQueue, Waiting};
+use crate::consumer::lanes::{LaneHandle, LaneId, Lanes, Part};
+use crate::consumer::rounds::{ConsumerLoop, Hooks};
 use crate::consumer::{Callbacks, Mailbox, Request, config as consumer_config};
-use crate::consumer_lanes::{LaneHandle, LaneId, Lanes, Part};
-use crate::consumer_loop::{ConsumerLoop, Hooks};
 use crate::inquiry::{Inquiry, follow_ends};
+use crate::lane::intake::Limits;
+use crate::lane::report::{Report, now_ms};
 use crate::lane::{LaneTask, Progress, Services};
-use crate::lane_batch::Limits;
-use crate::lane_report::{Report, now_ms};
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::pool::{Backoff, Pool};

@@ -1,7 +1,7 @@
 //! The consumer thread of a pipeline: it owns the group membership and delivers records to the lanes.
 //!
 //! One round: notes of the rebalance callback, then requests, then a turn for each lane that has records waiting and room
-//! for them (`consumer_deliveries`). Between rounds the thread is parked; librdkafka and the mailbox unpark it, so a record
+//! for them (`deliveries`). Between rounds the thread is parked; librdkafka and the mailbox unpark it, so a record
 //! waits for no timer.
 //!
 //! - An ASSIGN is answered at once with an empty `incremental_assign`, which ends the group's rebalance; the lanes then
@@ -27,9 +27,9 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use schemas::{Code, Error, Result};
 use tokio::sync::oneshot;
 
+use crate::consumer::deliveries::Deliveries;
+use crate::consumer::lanes::{LaneHandle, LaneId, Lanes, Part};
 use crate::consumer::{Callbacks, Mailbox, Note, Request, pattern};
-use crate::consumer_deliveries::Deliveries;
-use crate::consumer_lanes::{LaneHandle, LaneId, Lanes, Part};
 
 /// Messages of one lane polled before the others have their turn and notes and requests are looked at again.
 const TURN: usize = 2_000;

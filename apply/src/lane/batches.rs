@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::chunk::Taken;
 use crate::consumer::Request;
+use crate::lane::intake::{Before, cut};
 use crate::lane::{LaneTask, Turn};
-use crate::lane_batch::{Before, cut};
 use crate::pipeline::{Config, TablePlan};
 use crate::pool::{Backoff, Pooled};
 use crate::target::progress::Lane;

@@ -15,8 +15,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use schemas::{Code, Error, Result};
 
+use crate::consumer::lanes::{LaneId, Part};
 use crate::consumer::{Callbacks, Mailbox};
-use crate::consumer_lanes::{LaneId, Part};
 
 /// One lane's queue.
 pub(crate) struct Delivery {

@@ -1,7 +1,11 @@
 //! The pipeline's Kafka consumer: its configuration, what its callbacks tell the thread, and the thread's mailbox.
 //!
 //! A rebalance callback runs inside `poll` on the polling thread. It does nothing but note what came; the thread looks at
-//! the notes before anything else (`consumer_loop`). Nothing here blocks.
+//! the notes before anything else (`rounds`). Nothing here blocks.
+
+pub(crate) mod deliveries;
+pub(crate) mod lanes;
+pub(crate) mod rounds;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +24,7 @@ use rdkafka::types::RDKafkaRespErr::{
 use schemas::kafka::KafkaOptions;
 use tokio::sync::oneshot;
 
-use crate::consumer_lanes::{LaneId, Part};
+use crate::consumer::lanes::{LaneId, Part};
 use crate::options::Options;
 
 /// What librdkafka's callbacks noted.

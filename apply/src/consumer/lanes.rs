@@ -1,4 +1,4 @@
-//! Which lanes the consumer thread has, and where each of them stands. Pure: librdkafka is told by `consumer_loop`.
+//! Which lanes the consumer thread has, and where each of them stands. Pure: librdkafka is told by `rounds`.
 //!
 //! A lane is an incarnation of a partition's ownership: it begins with an ASSIGN and ends with the REVOKE, and its id is
 //! never used again, so whatever is still on its way for an ended lane finds nothing. Three states of fetching:

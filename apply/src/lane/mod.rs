@@ -20,18 +20,23 @@
 //! A claim after the first is made only while the row still has this lane's token, or after the group confirmed that the
 //! partition is ours; so a worker that slept through its own replacement does not take the lane back.
 
+pub(crate) mod batches;
+pub(crate) mod intake;
+pub(crate) mod plans;
+pub(crate) mod report;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use schemas::{Error, Reaction};
 use tokio::sync::{oneshot, watch};
 
+use crate::consumer::lanes::{LaneHandle, LaneId, Part};
 use crate::consumer::{Mailbox, Request};
-use crate::consumer_lanes::{LaneHandle, LaneId, Part};
 use crate::inquiry::{self, Inquiry, TopicNow};
-use crate::lane_batch::Intake;
-use crate::lane_plan::Plans;
-use crate::lane_report::Report;
+use crate::lane::intake::Intake;
+use crate::lane::plans::Plans;
+use crate::lane::report::Report;
 use crate::pipeline::{Config, TablePlan};
 use crate::pool::{Backoff, Pooled};
 use crate::target::failure::Failure;

@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use schemas::Error;
 use schemas::status::{ErrorStatus, LaneState, LaneStatus, StatusBoard};
 
-use crate::consumer_lanes::Part;
-use crate::lane_apply::Written;
+use crate::consumer::lanes::Part;
+use crate::lane::batches::Written;
 use crate::metrics::{LaneMetrics, Metrics};
 
 /// The voice of one lane.
