@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use mysql_async::prelude::*;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode;
 
 use crate::servers::Servers;
 use crate::workload::{Stretch, create_table};
@@ -163,16 +164,19 @@ pub(crate) async fn capture(servers: &Servers, stretch: &Stretch, run: usize) ->
         .set("group.id", "bench")
         .set("allow.auto.create.topics", "false")
         .create()?;
-    let flow = watch(&mut process, stretch.rows, || end_offset(&consumer, &topic)).await?;
+    let flow = watch(&mut process, stretch.rows, || std::future::ready(end_offset(&consumer, &topic))).await?;
     Ok(Captured { flow, topic, cluster })
 }
 
 /// Records committed to partition 0 so far; a topic not made yet has none. Control records count one each, so the
 /// figure can run ahead by a few; the row count is checked by the reader of the topic.
-async fn end_offset(consumer: &BaseConsumer, topic: &str) -> Result<u64> {
+fn end_offset(consumer: &BaseConsumer, topic: &str) -> Result<u64> {
+    const NOT_YET: [RDKafkaErrorCode; 2] =
+        [RDKafkaErrorCode::UnknownTopicOrPartition, RDKafkaErrorCode::UnknownPartition];
     match consumer.fetch_watermarks(topic, 0, Duration::from_secs(5)) {
         Ok((_, high)) => Ok(u64::try_from(high)?),
-        Err(_) => Ok(0),
+        Err(error) if error.rdkafka_error_code().is_some_and(|code| NOT_YET.contains(&code)) => Ok(0),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -182,7 +186,7 @@ pub(crate) async fn apply(servers: &Servers, stretch: &Stretch, captured: &Captu
     conn.query_drop(format!("DROP DATABASE IF EXISTS {}", stretch.schema)).await?;
     conn.query_drop(format!("DROP DATABASE IF EXISTS {}_otter", stretch.schema)).await?;
     conn.query_drop(format!("CREATE DATABASE {}", stretch.schema)).await?;
-    conn.query_drop(create_table(&stretch.schema, "tb_user2")).await?;
+    conn.query_drop(create_table(stretch.schema, "tb_user2")).await?;
     let mut process = Process::start(
         servers,
         &captured.cluster,
