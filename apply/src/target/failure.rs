@@ -1,7 +1,7 @@
 //! What a failed statement means, decided once, where the driver's error is first seen.
 //!
 //! Server messages quote values of the row. Nothing of a row may reach a log but its key, so messages are cut to the
-//! part that names a column, a key or a constraint ([`safe_text`]); the driver's error is kept as a source only for
+//! part that names a column, a key or a constraint (`safe_text`); the driver's error is kept as a source only for
 //! errors that cannot speak about a row.
 
 use schemas::{Code, Error};

@@ -4,8 +4,8 @@
 //! - Rows reach the target only in a transaction whose first statement moved the lane's progress row from the offset
 //!   and owner token this lane believes in ([`writer`], [`progress`]). Whoever lost the lane cannot write.
 //! - The fast path ([`batch`], [`writer`]) is used only where its result equals serial application; any count or
-//!   duplicate that does not fit rolls everything back and the batch is applied serially ([`serial`]).
-//! - A value that the target would change without an error is refused before it is sent ([`value`]).
+//!   duplicate that does not fit rolls everything back and the batch is applied serially (`serial`).
+//! - A value that the target would change without an error is refused before it is sent (`value`).
 //!
 //! Failure: [`failure::Fault`] says what a failed statement means for the transaction; a lost connection always means
 //! an unknown outcome, so the lane connects and claims again.
