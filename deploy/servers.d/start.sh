@@ -96,6 +96,7 @@ EOF
 start_mariadb() {
   local name=$1 home=$DIR/$1 as=() first=()
   [ "$(id -u)" != 0 ] || as=(--user=root)
+  mkdir -p "$home/tmp" # its own: a server that starts deletes the temporary tables of others from a shared one
   mariadb_options "$name" "$home" >"$home/my.cnf"
   if [ ! -e "$home/installed" ]; then
     rm -rf "$home/data"
@@ -123,6 +124,7 @@ mariadb_options() {
   cat <<EOF
 [mysqld]
 datadir=$2/data
+tmpdir=$2/tmp
 bind-address=127.0.0.1
 port=$(port_of "$1")
 socket=/tmp/otter-$(printf %s "$2" | cksum | cut -d' ' -f1).sock
