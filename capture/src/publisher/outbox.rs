@@ -21,6 +21,7 @@ use super::cut::{Limits, Load};
 use super::emit::{Destination, Emitter};
 use super::group::HeldRows;
 use super::plans::Plan;
+use crate::kafka::checkpoints::recover;
 use crate::kafka::producer::{Outgoing, TransactionalProducer};
 use crate::kafka::producer_config;
 use crate::options::Options;
@@ -149,9 +150,20 @@ impl Outbox {
     }
 
     /// Replaces the producer by one with another transaction timeout. No transaction may be open.
+    ///
+    /// # Errors
+    /// Of Kafka; `ProducerFenced` when somebody else has led the source since the last commit.
     pub(crate) fn reconnect(&mut self, timeout: Duration) -> Result<()> {
         self.producer = None;
         self.producer = Some(self.producers.connect(timeout)?);
+        // The new producer fences everybody, also a successor that is in the right. Had one committed, going on from
+        // here would publish its rows again and move the checkpoint back; every session has an epoch of its own.
+        let last = recover(&self.producers.kafka, &self.checkpoint_topic)?.last_epoch();
+        if last != self.epoch {
+            self.producer = None;
+            let message = format!("epoch {last} has taken over from epoch {}", self.epoch);
+            return Err(Error::new(Code::ProducerFenced, message));
+        }
         Ok(())
     }
 
@@ -221,4 +233,57 @@ fn block(prefix: &str, generation: i32, origin: Origin<'_>, plan: &Plan) -> Sour
         thread: None,
         generation,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::checkpoint::{Flavor, ServerIdentity};
+
+    use super::*;
+    use crate::kafka::topics::{Topics, Wanted};
+
+    fn checkpoint(epoch: u64) -> Checkpoint {
+        Checkpoint {
+            epoch,
+            generation: 0,
+            server: ServerIdentity { flavor: Flavor::Mariadb, server_id: 1 },
+            gtid: schemas::gtid::GtidPosition::default(),
+            file: String::new(),
+            position: 4,
+            ordinal: 1,
+            prepared: Vec::new(),
+            stopped: std::collections::BTreeMap::new(),
+            request: None,
+            time: 0,
+        }
+    }
+
+    /// A leader that slept through a change of leadership must not go on because its new producer fences the other.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_new_producer_does_not_pass_a_successor() {
+        let brokers =
+            std::env::var("OTTER_SERVERS_KAFKA").expect("OTTER_SERVERS_KAFKA: run the tests by ./deploy/test");
+        let kafka = KafkaOptions { brokers, client: std::collections::BTreeMap::new() };
+        let name = format!("outbox-{:x}", now_us());
+        let wanted = Wanted::checkpoints(-1);
+        Topics::new(&kafka).expect("a client").ensure(&name, &wanted).await.expect("a topic");
+        let options = Options::default();
+        let timeout = options.transaction_timeout.get();
+        let producers = Producers { kafka, options, transactional_id: name.clone(), max_message: 1 << 20 };
+        let lead = move |epoch| {
+            let producer = producers.connect(timeout).expect("a producer");
+            let mut outbox = Outbox::new(producers.clone(), producer, name.clone(), "p", &checkpoint(epoch));
+            outbox.commit(&checkpoint(epoch)).expect("committed");
+            outbox
+        };
+        let work = move || {
+            let mut first = lead(1);
+            first.reconnect(timeout).expect("nobody came in between");
+            first.commit(&checkpoint(1)).expect("committed");
+            let second = lead(2);
+            assert_eq!(first.reconnect(timeout).expect_err("replaced").code(), Code::ProducerFenced);
+            drop(second);
+        };
+        tokio::task::spawn_blocking(work).await.expect("no panic");
+    }
 }
