@@ -1,6 +1,6 @@
 //! One session: from a new producer to whatever ends its publisher.
 //!
-//! Order at the start: the source answers; `init_transactions` fences every earlier producer; a fenced write shows that
+//! Order at the start: the source answers; the lease is ours; `init_transactions` fences every earlier producer; a fenced write shows that
 //! the lease is still ours, so a worker that was frozen cannot go on from here; only then is the checkpoint read, for
 //! now nobody else can write one.
 
@@ -70,6 +70,8 @@ impl<'a> Session<'a> {
         };
         let timeout = site.options.transaction_timeout.get();
         let maker = producers.clone();
+        // Before: a worker that does not know whether it leads must not fence the one that does, again at every attempt.
+        self.lease.write_fenced(&names::lease_path(name), site.worker.as_bytes()).await?;
         let producer = blocking(move || maker.connect(timeout)).await?;
         self.lease.write_fenced(&names::lease_path(name), site.worker.as_bytes()).await?;
         let topic = names::checkpoint_topic(&site.cluster, name);
