@@ -7,6 +7,8 @@ use schemas::{Code, Error};
 pub(crate) fn kafka_error(error: KafkaError, doing: &str) -> Error {
     let code = match &error {
         KafkaError::ClientConfig(..) => Code::ConfigInvalid,
+        // rdkafka does not give the code of this kind back.
+        KafkaError::AdminOp(kafka) => code_of(*kafka),
         other => other.rdkafka_error_code().map_or(Code::KafkaUnavailable, code_of),
     };
     let hint = match code {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use backon::{ConstantBuilder, Retryable};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use schemas::kafka::KafkaOptions;
 use schemas::{Code, Error, Result};
 
@@ -115,6 +115,20 @@ fn refused(topic: &str, code: RDKafkaErrorCode) -> Error {
         RDKafkaErrorCode::InvalidReplicationFactor => ": fewer brokers than `topics.replication`",
         _ => "",
     };
-    let error = kafka_error(rdkafka::error::KafkaError::AdminOp(code), &format!("create the topic {topic}"));
+    let error = kafka_error(KafkaError::AdminOp(code), &format!("create the topic {topic}"));
     Error::new(error.code(), format!("{}{hint}", error.message())).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_attempt_can_change_is_final() {
+        let code = |kafka| refused("t", kafka).code();
+        assert_eq!(code(RDKafkaErrorCode::InvalidTopic), Code::TopicInvalid);
+        assert_eq!(code(RDKafkaErrorCode::InvalidReplicationFactor), Code::TopicInvalid);
+        assert_eq!(code(RDKafkaErrorCode::TopicAuthorizationFailed), Code::KafkaDenied);
+        assert_eq!(code(RDKafkaErrorCode::RequestTimedOut), Code::KafkaUnavailable);
+    }
 }
