@@ -259,6 +259,7 @@ impl Publisher {
             let message = format!("transaction {} begins before {} has ended", gtid.gtid, open.gtid);
             return Err(self.refuse(Error::new(Code::BinlogCorrupt, message)));
         }
+        self.plans.trim();
         let mut group = Group::new(gtid.gtid, timestamp, self.progress.at.ordinal, self.resume.rolled_back.as_ref());
         group.standalone = gtid.standalone;
         group.xa_prepared = gtid.xa_prepared;

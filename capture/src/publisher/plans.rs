@@ -105,15 +105,54 @@ pub(crate) struct Workshop {
 #[derive(Debug)]
 pub(crate) struct Plans {
     workshop: Workshop,
+    maps: Maps,
+    topics: HashMap<String, u32>,
+}
+
+/// TABLE_MAPs and what was made of them.
+#[derive(Debug, Default)]
+struct Maps {
+    /// What the TABLE_MAP says behind the id, whose bytes it shares with `by_version`.
     by_id: HashMap<u64, (Bytes, Found)>,
     by_version: HashMap<Bytes, Found>,
-    topics: HashMap<String, u32>,
+}
+
+impl Maps {
+    fn knows(&mut self, table_id: u64, event: &RawEvent) -> bool {
+        let Some(version) = event.body.get(TABLE_ID..) else { return false };
+        if self.by_id.get(&table_id).is_some_and(|(known, _)| known == version) {
+            return true;
+        }
+        let Some((version, found)) = self.by_version.get_key_value(version) else { return false };
+        self.by_id.insert(table_id, (version.clone(), found.clone()));
+        true
+    }
+
+    fn insert(&mut self, table_id: u64, event: &RawEvent, found: Found) {
+        // A copy of its own: the event's bytes are part of a larger buffer.
+        let version = Bytes::copy_from_slice(event.body.get(TABLE_ID..).unwrap_or_default());
+        self.by_version.insert(version.clone(), found.clone());
+        self.by_id.insert(table_id, (version, found));
+    }
+
+    fn get(&self, table_id: u64) -> Option<&Found> {
+        self.by_id.get(&table_id).map(|(_, found)| found)
+    }
+
+    fn trim(&mut self) {
+        if self.by_id.len() >= CACHE {
+            self.by_id.clear();
+        }
+        if self.by_version.len() >= CACHE {
+            self.by_version.clear();
+        }
+    }
 }
 
 impl Plans {
     /// No plans yet.
     pub(crate) fn new(workshop: Workshop) -> Self {
-        Self { workshop, by_id: HashMap::new(), by_version: HashMap::new(), topics: HashMap::new() }
+        Self { workshop, maps: Maps::default(), topics: HashMap::new() }
     }
 
     /// Which tables are published.
@@ -123,13 +162,12 @@ impl Plans {
 
     /// Whether the TABLE_MAP's plan is there, so that [`Plans::map`] will take no round trip.
     pub(crate) fn knows(&mut self, table_id: u64, event: &RawEvent) -> bool {
-        if self.by_id.get(&table_id).is_some_and(|(body, _)| *body == event.body) {
-            return true;
-        }
-        let Some(version) = event.body.get(TABLE_ID..) else { return false };
-        let Some(found) = self.by_version.get(version).cloned() else { return false };
-        self.remember(table_id, event, found);
-        true
+        self.maps.knows(table_id, event)
+    }
+
+    /// Bounds the caches. Only between source transactions: within one, rows may follow of every table mapped so far.
+    pub(crate) fn trim(&mut self) {
+        self.maps.trim();
     }
 
     /// Makes the plan of a TABLE_MAP.
@@ -144,13 +182,7 @@ impl Plans {
         } else {
             None
         };
-        if self.by_version.len() >= CACHE {
-            self.by_version.clear();
-        }
-        // A copy of its own: the event's bytes are part of a larger buffer.
-        let version = Bytes::copy_from_slice(event.body.get(TABLE_ID..).unwrap_or_default());
-        self.by_version.insert(version, found.clone());
-        self.remember(table_id, event, found);
+        self.maps.insert(table_id, event, found);
         Ok(())
     }
 
@@ -159,18 +191,10 @@ impl Plans {
     /// # Errors
     /// `BinlogCorrupt` when no TABLE_MAP came before.
     pub(crate) fn get(&self, table_id: u64) -> Result<Option<&Arc<Plan>>> {
-        let entry = self.by_id.get(&table_id);
-        let (_, found) = entry.ok_or_else(|| {
+        let found = self.maps.get(table_id).ok_or_else(|| {
             Error::new(Code::BinlogCorrupt, format!("rows of table id {table_id} without a table map before them"))
         })?;
         Ok(found.as_ref())
-    }
-
-    fn remember(&mut self, table_id: u64, event: &RawEvent, found: Found) {
-        if self.by_id.len() >= CACHE {
-            self.by_id.clear();
-        }
-        self.by_id.insert(table_id, (Bytes::copy_from_slice(&event.body), found));
     }
 
     fn compile(&mut self, structure: &TableStructure) -> Result<Plan> {
@@ -255,6 +279,28 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_cache_forgets_nothing_until_it_is_trimmed() {
+        let event = |id: u64, version: u8| RawEvent {
+            event_type: 19,
+            timestamp: 0,
+            server_id: 1,
+            log_pos: 100,
+            flags: 0,
+            body: Bytes::from([&id.to_le_bytes()[..TABLE_ID], &[version; 4]].concat()),
+        };
+        let mut maps = Maps::default();
+        maps.insert(1, &event(1, b'a'), Some(testing::plan()));
+        for id in 2..=CACHE as u64 + 1 {
+            maps.insert(id, &event(id, b'b'), None);
+        }
+        assert!(maps.get(1).is_some_and(|found| found.is_some()), "rows of it may still come");
+        assert!(maps.knows(7, &event(7, b'a')), "another id of a known version");
+        assert!(maps.get(7).is_some_and(|found| found.is_some()));
+        maps.trim();
+        assert!(maps.get(1).is_none());
+    }
 
     #[test]
     fn a_transaction_touches_a_plan_once() {
