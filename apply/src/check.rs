@@ -102,8 +102,12 @@ async fn own_tables(session: &mut Session, target: &Target, found: &mut Vec<Find
             let message = format!("the progress table has the engine {}, which has no transactions", table.engine);
             found.push(Finding::error(name.to_string(), &Error::new(Code::TargetTable, message)));
         }
-        let columns: Vec<&str> = progress::COLUMNS.to_vec();
-        return privileges(session, &name, &columns, found).await;
+        let before = found.len();
+        privileges(session, &name, &progress::COLUMNS, found).await?;
+        if found.len() == before {
+            found.push(Finding::ok(name.to_string(), "the privileges fit"));
+        }
+        return Ok(());
     }
     let may: Option<(i64,)> = session
         .find(
@@ -192,9 +196,9 @@ async fn cascades(
     let keys: Vec<(String, String)> = session
         .rows(
             "SELECT CONSTRAINT_NAME, TABLE_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS \
-             WHERE CONSTRAINT_SCHEMA = ? AND (TABLE_NAME = ? OR REFERENCED_TABLE_NAME = ?) \
+             WHERE ((CONSTRAINT_SCHEMA = ? AND TABLE_NAME = ?) OR (UNIQUE_CONSTRAINT_SCHEMA = ? AND REFERENCED_TABLE_NAME = ?)) \
              AND (DELETE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT') OR UPDATE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT'))",
-            vec![Value::from(&table.schema), Value::from(&table.table), Value::from(&table.table)],
+            [&table.schema, &table.table, &table.schema, &table.table].map(Value::from).into(),
         )
         .await?;
     for (key, child) in keys {

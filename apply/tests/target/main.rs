@@ -1,5 +1,6 @@
 //! The target side of apply against a real server: `OTTER_SERVERS_TARGET` (host:port), which `./deploy/test` sets.
 
+mod check;
 mod conflicts;
 mod equality;
 mod harness;

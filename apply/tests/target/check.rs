@@ -1,0 +1,114 @@
+//! What `otter check` finds on a real server.
+
+use std::collections::BTreeMap;
+
+use schemas::check::{Finding, Level};
+use schemas::documents::{Document, Pipeline, Target};
+use schemas::table::{Column, ColumnType, TableName, TableStructure};
+
+use crate::harness::Place;
+
+fn documents(place: &Place, user: &str, mappings: &str) -> (Pipeline, Target) {
+    let address = std::env::var("OTTER_SERVERS_TARGET").expect("./deploy/test sets OTTER_SERVERS_TARGET");
+    let text = format!(
+        "kind: target\nname: report\ntype: mysql\naddress: {address}\nuser: {user}\npassword: env:OTTER_SERVERS_TARGET\n\
+         tls: {{mode: disabled}}\nschema: {}\n---\nkind: pipeline\nname: users\nsource: shop\ntarget: report\nmappings: [{mappings}]\n",
+        place.schema
+    );
+    let mut documents = Document::parse_all(&text).expect("documents").into_iter();
+    match (documents.next(), documents.next()) {
+        (Some(Document::Target(target)), Some(Document::Pipeline(pipeline))) => (pipeline, target),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn source(name: &str) -> (TableName, TableStructure) {
+    let column = |name: &str, ty, nullable| Column { name: name.to_owned(), ty, nullable };
+    let name = TableName::new("shop", name);
+    let columns = vec![
+        column("id", ColumnType::Int { bytes: 4, unsigned: false }, false),
+        column("name", ColumnType::Text { length_bytes: 2 }, true),
+        column("odd `one`", ColumnType::Double, true),
+    ];
+    (name.clone(), TableStructure { name, columns, key: vec![0] })
+}
+
+/// The findings about a subject that ends so, without the good ones.
+fn faults(found: &[Finding], subject: &str) -> Vec<String> {
+    let about = found.iter().filter(|f| f.subject.ends_with(subject) && !matches!(f.level, Level::Ok));
+    about.map(|f| format!("{} {}", f.code.as_deref().unwrap_or("-"), f.message)).collect()
+}
+
+/// Makes a user with the address of the server as its password, which the test can refer to without a secret of its own.
+async fn user(place: &mut Place, name: &str) {
+    let address = std::env::var("OTTER_SERVERS_TARGET").expect("./deploy/test sets OTTER_SERVERS_TARGET");
+    place.run(&format!("CREATE OR REPLACE USER {name}@'%' IDENTIFIED BY '{address}'")).await;
+}
+
+#[tokio::test]
+async fn what_fits_is_fine_and_what_does_not_is_named() {
+    let mut place = Place::new("check").await;
+    let (schema, name) = (place.schema.clone(), format!("otter_check_{}", std::process::id()));
+    user(&mut place, &name).await;
+    place.run(&format!("GRANT ALL ON {schema}.* TO {name}@'%'")).await;
+    place
+        .run("CREATE TABLE fits (id int PRIMARY KEY, name varchar(20), `odd ``one``` double, g int AS (id + 1))")
+        .await;
+    place.run("CREATE TABLE keyless (id int, name varchar(20) NOT NULL, `odd ``one``` double)").await;
+    place.run("CREATE TABLE heap (id int PRIMARY KEY, name varchar(20)) ENGINE=MEMORY").await;
+    place.run("CREATE TABLE far (id int PRIMARY KEY, name varchar(20), `odd ``one``` double)").await;
+    let far = format!("{schema}_far");
+    place.run(&format!("DROP DATABASE IF EXISTS {far}; CREATE DATABASE {far}")).await;
+    let key = format!("FOREIGN KEY (id) REFERENCES {schema}.far (id) ON UPDATE CASCADE");
+    place.run(&format!("CREATE TABLE {far}.grandchild (id int, {key})")).await;
+    place.run(&format!("GRANT ALL ON {far}.* TO {name}@'%'")).await;
+    place.run("CREATE TABLE child (id int PRIMARY KEY, name varchar(20), `odd ``one``` double, FOREIGN KEY (id) REFERENCES fits (id) ON DELETE CASCADE)").await;
+    let mappings: Vec<String> = ["fits", "keyless", "heap", "child", "far", "absent"]
+        .iter()
+        .map(|table| format!("{{from: shop.{table}, to: {schema}.{table}}}"))
+        .collect();
+    let (pipeline, target) = documents(&place, &name, &mappings.join(", "));
+    let sources: BTreeMap<_, _> = ["fits", "keyless", "heap", "child", "far", "absent"].map(source).into();
+
+    let found = apply::check(&pipeline, &target, &sources).await;
+
+    let all = |subject: &str| faults(&found, subject).join("\n");
+    assert_eq!(all("target report"), "", "{found:?}");
+    assert_eq!(all(".progress"), "", "{found:?}");
+    assert!(found.iter().any(|f| f.subject.ends_with(".progress")), "{found:?}");
+    for parent in [".fits", ".far"] {
+        assert!(all(parent).contains("cascades") && all(parent).lines().count() == 1, "{parent}: {found:?}");
+    }
+    assert!(all(".keyless").contains("OT5003") && all(".keyless").contains("is NOT NULL here"), "{found:?}");
+    assert!(all(".heap").contains("ENGINE=InnoDB") && all(".heap").contains("no column `odd `one``"), "{found:?}");
+    assert!(all(".child").contains("cascades"), "{found:?}");
+    assert!(all(".absent").contains("has no table"), "{found:?}");
+    place.run(&format!("DROP USER {name}@'%'; DROP DATABASE {far}")).await;
+    place.drop().await;
+}
+
+#[tokio::test]
+async fn missing_privileges_are_named() {
+    let mut place = Place::new("check_grants").await;
+    let (schema, name) = (place.schema.clone(), format!("otter_check_g_{}", std::process::id()));
+    user(&mut place, &name).await;
+    place.run("CREATE TABLE t (id int PRIMARY KEY, name varchar(20), `odd ``one``` double)").await;
+    place.run(&format!("GRANT SELECT, INSERT ON {schema}.t TO {name}@'%'")).await;
+    let (pipeline, target) = documents(&place, &name, &format!("{{from: shop.t, to: {schema}.t}}"));
+    let sources: BTreeMap<_, _> = [source("t")].into();
+
+    let found = apply::check(&pipeline, &target, &sources).await;
+
+    let lacking = faults(&found, ".t").join("\n");
+    for privilege in ["UPDATE", "DELETE"] {
+        assert!(lacking.contains(&format!("GRANT {privilege} ON")), "{privilege}: {found:?}");
+    }
+    assert!(!lacking.contains("GRANT SELECT ON") && !lacking.contains("GRANT INSERT ON"), "{found:?}");
+    assert!(faults(&found, ".progress").iter().any(|f| f.starts_with("OT5002")), "{found:?}");
+
+    let (pipeline, target) = documents(&place, "nobody_at_all", &format!("{{from: shop.t, to: {schema}.t}}"));
+    let found = apply::check(&pipeline, &target, &BTreeMap::new()).await;
+    assert_eq!(faults(&found, "target report").len(), 1, "{found:?}");
+    place.run(&format!("DROP USER {name}@'%'")).await;
+    place.drop().await;
+}
