@@ -81,6 +81,30 @@ pub(crate) struct Placement {
     pub(crate) assigned: bool,
 }
 
+/// The partitions that a round adds to librdkafka's assignment, all at once after its requests. Until then a later request
+/// of the same round may take one back, and must not unassign it: librdkafka refuses to take out what is not in.
+#[derive(Debug, Default)]
+pub(crate) struct Additions(Vec<(Part, i64)>);
+
+impl Additions {
+    /// Adds a partition from an offset on.
+    pub(crate) fn add(&mut self, part: Part, offset: i64) {
+        self.0.push((part, offset));
+    }
+
+    /// Takes a partition back; false when it is not among them.
+    pub(crate) fn take_back(&mut self, part: &Part) -> bool {
+        let before = self.0.len();
+        self.0.retain(|(p, _)| p != part);
+        self.0.len() < before
+    }
+
+    /// The partitions and where each begins.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Part, i64)> {
+        self.0.iter().map(|(part, offset)| (part, *offset))
+    }
+}
+
 /// What a revocation ends.
 #[derive(Debug, Default)]
 pub(crate) struct Revoked {
@@ -306,6 +330,18 @@ mod tests {
             handle
         });
         out
+    }
+
+    #[test]
+    fn a_partition_is_taken_back_before_it_is_assigned() {
+        let mut additions = Additions::default();
+        additions.add(part("a"), 5);
+        additions.add(part("b"), 7);
+        assert!(additions.take_back(&part("a")), "positioned twice, or halted, in one round");
+        assert!(!additions.take_back(&part("a")), "now it is in the assignment, if anywhere");
+        additions.add(part("a"), 3);
+        let all: Vec<_> = additions.iter().map(|(part, offset)| (part.topic.as_str(), offset)).collect();
+        assert_eq!(all, [("b", 7), ("a", 3)]);
     }
 
     const ROOMY: Limits = Limits { lane: 1 << 20, total: 1 << 20 };

@@ -28,7 +28,7 @@ use schemas::{Code, Error, Result};
 use tokio::sync::oneshot;
 
 use crate::consumer::deliveries::Deliveries;
-use crate::consumer::lanes::{LaneHandle, LaneId, Lanes, Part};
+use crate::consumer::lanes::{Additions, LaneHandle, LaneId, Lanes, Part};
 use crate::consumer::{Callbacks, Mailbox, Note, Request, pattern};
 
 /// Messages of one lane polled before the others have their turn and notes and requests are looked at again.
@@ -215,22 +215,24 @@ impl ConsumerLoop {
     fn serve_requests(&mut self) -> Result<Then> {
         let mut requests = std::mem::take(&mut self.waiting);
         requests.extend(self.mailbox.take());
-        let mut places = Vec::new();
+        let mut additions = Additions::default();
+        let mut then = Then::GoOn;
         for request in requests {
             match request {
                 Request::Position { lane, stream, offset } => {
                     let Some(place) = self.lanes.position(lane, stream, offset) else { continue };
-                    if place.assigned {
+                    if place.assigned && !additions.take_back(&place.part) {
                         self.unassign(&place.part)?;
                     }
                     self.deliveries.begin(lane, &self.consumer, &place.part, &self.mailbox)?;
-                    places.push((place.part, offset));
+                    additions.add(place.part, offset);
                     self.marks.wanted = true;
                 }
                 Request::Halt { lane } => {
                     if let Some(part) = self.lanes.halt(lane) {
-                        places.retain(|(p, _)| *p != part);
-                        self.unassign(&part)?;
+                        if !additions.take_back(&part) {
+                            self.unassign(&part)?;
+                        }
                         self.deliveries.end(lane);
                     }
                 }
@@ -239,14 +241,15 @@ impl ConsumerLoop {
                 Request::Prove { lane, next_offset, answer } => reply(answer, self.prove(lane, next_offset)),
                 Request::Ended { lane } => self.unexpected_end(lane)?,
                 Request::Topics(topics) => self.subscribe(&topics)?,
-                Request::Shutdown => return Ok(Then::End),
+                // The rest is served too: at the end exactly what is assigned is taken out.
+                Request::Shutdown => then = Then::End,
             }
         }
-        if !places.is_empty() {
-            let list = list(places.iter().map(|(part, offset)| (part, Offset::Offset(*offset))))?;
+        let list = list(additions.iter().map(|(part, offset)| (part, Offset::Offset(offset))))?;
+        if list.count() > 0 {
             self.kafka("assign", |c| c.incremental_assign(&list))?;
         }
-        Ok(Then::GoOn)
+        Ok(then)
     }
 
     fn unassign(&self, part: &Part) -> Result<()> {
@@ -254,14 +257,13 @@ impl ConsumerLoop {
         self.kafka("unassign", |c| c.incremental_unassign(&list))
     }
 
-    fn unexpected_end(&self, lane: LaneId) -> Result<()> {
-        match self.lanes.part(lane) {
-            Some(part) => {
-                let message = format!("the task of {}/{} ended by itself", part.topic, part.partition);
-                Err(Error::new(Code::LaneFailed, message))
-            }
-            None => Ok(()),
-        }
+    fn unexpected_end(&mut self, lane: LaneId) -> Result<()> {
+        let Some(part) = self.lanes.part(lane).cloned() else { return Ok(()) };
+        // The others are stopped now; this one will not answer again.
+        self.deliveries.end(lane);
+        drop(self.lanes.revoke(std::slice::from_ref(&part)));
+        let message = format!("the task of {}/{} ended by itself", part.topic, part.partition);
+        Err(Error::new(Code::LaneFailed, message))
     }
 
     fn subscribe(&self, topics: &[String]) -> Result<()> {
