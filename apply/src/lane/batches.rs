@@ -83,6 +83,15 @@ impl LaneTask {
 
     async fn wait(&mut self, pass_at: Instant) -> Wake {
         loop {
+            // A lane with a backlog never comes to the waiting below.
+            if self.handle.stop.is_cancelled() {
+                return Wake::Stop;
+            }
+            match self.config.has_changed() {
+                Ok(false) => {}
+                Ok(true) => return Wake::Claim,
+                Err(_) => return Wake::Stop,
+            }
             // One chunk is enough to know; the rest is taken with a connection in hand.
             if self.state.intake.is_empty() {
                 self.take_one();
@@ -96,7 +105,12 @@ impl LaneTask {
                 biased;
                 () = self.handle.stop.cancelled() => return Wake::Stop,
                 changed = self.config.changed() => return if changed.is_ok() { Wake::Claim } else { Wake::Stop },
-                () = self.handle.recheck.notified() => return Wake::Claim,
+                () = self.handle.recheck.notified() => {
+                    // If the error was this lane's, librdkafka fetches nothing more for it, even if the position turns
+                    // out to be right by now.
+                    self.restart_stream();
+                    return Wake::Claim;
+                }
                 () = self.handle.queue.changed() => {}
                 () = tokio::time::sleep_until(pass_at), if mark.is_some() => {
                     return mark.map_or(Wake::Claim, Wake::Pass);

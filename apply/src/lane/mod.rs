@@ -265,6 +265,11 @@ impl LaneTask {
         self.services.mailbox.send(Request::Halt { lane: self.id });
     }
 
+    /// Makes the next claim position the consumer anew.
+    pub(crate) fn restart_stream(&mut self) {
+        self.state.continues = None;
+    }
+
     /// Where the stream stands: the next claim finds the row there unless somebody moved it.
     pub(crate) fn moved(&mut self, next_offset: i64, ordinal: i64) {
         self.handle.committed.store(next_offset, Ordering::Relaxed);
