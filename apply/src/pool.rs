@@ -1,12 +1,14 @@
 //! The connections of a pipeline to its target: at most `writers`, shared by its lanes.
 //!
 //! A lane holds a connection for one batch or one claim. The server ends a session that is idle for a few seconds, so
-//! that the locks of a frozen worker go; a keeper pings the idle ones. A connection is given back only after a step that
-//! left it clean; whatever else happens to it, it is closed, which rolls back what it had open.
+//! that the locks of a frozen worker go; a keeper pings the idle ones. One that was not pinged for long, because the
+//! worker was frozen or the keeper was held up, is tried before it is used, so that no lane meets a closed connection for
+//! that reason. A connection is given back only after a step that left it clean; whatever else happens to it, it is
+//! closed, which rolls back what it had open.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use schemas::documents::Target;
@@ -19,15 +21,33 @@ use crate::target::connection::{IDLE_LIMIT, Session};
 use crate::target::failure::Failure;
 use crate::target::progress::ensure_schema;
 
+/// A connection that had an answer within this time is used as it is. The keeper comes by twice as often.
+const FRESH: Duration = Duration::from_millis(IDLE_LIMIT.as_millis() as u64 * 2 / 3);
+/// How long a ping may take.
+const PING_DEADLINE: Duration = Duration::from_secs(1);
+
 /// The connections.
 #[derive(Debug)]
 pub(crate) struct Pool {
     target: Target,
     writers: u32,
     permits: Arc<Semaphore>,
-    idle: Mutex<Vec<Session>>,
+    idle: Mutex<Vec<Idle>>,
     /// Whether the progress table is known to be there.
     ready: AtomicBool,
+}
+
+/// A connection that nobody uses, and when it last had an answer.
+#[derive(Debug)]
+struct Idle {
+    session: Session,
+    since: Instant,
+}
+
+impl Idle {
+    fn new(session: Session) -> Self {
+        Self { session, since: Instant::now() }
+    }
 }
 
 /// A connection in use. Dropped, it is closed; see [`Pooled::give_back`].
@@ -70,8 +90,7 @@ impl Pool {
             .acquire_owned()
             .await
             .map_err(|e| Error::new(Code::TargetUnreachable, "the pool is closed").with_source(e))?;
-        let idle = self.idle.lock().pop();
-        let mut session = match idle {
+        let mut session = match self.idle_session().await {
             Some(session) => session,
             None => {
                 let options = ServerAccess::from(&self.target).options()?;
@@ -83,6 +102,17 @@ impl Pool {
             self.ready.store(true, Ordering::Relaxed);
         }
         Ok(Pooled { session, pool: Arc::clone(self), _permit: permit })
+    }
+
+    /// The idle connection that was used last; those that the server may have closed are tried first.
+    async fn idle_session(&self) -> Option<Session> {
+        loop {
+            let Idle { mut session, since } = self.idle.lock().pop()?;
+            if since.elapsed() < FRESH || ping(&mut session).await {
+                return Some(session);
+            }
+            tracing::debug!("an idle connection was closed");
+        }
     }
 
     /// Keeps idle connections alive until `stop`, then closes them.
@@ -97,20 +127,25 @@ impl Pool {
             // One after the other, oldest first, so that the lanes find the rest.
             let count = self.idle.lock().len();
             for _ in 0..count {
-                let Some(mut session) = pop_oldest(&self.idle) else { break };
-                if session.ping().await.is_ok() {
-                    self.idle.lock().push(session);
+                let Some(Idle { mut session, .. }) = pop_oldest(&self.idle) else { break };
+                if ping(&mut session).await {
+                    self.idle.lock().push(Idle::new(session));
                 }
             }
         }
         let idle = std::mem::take(&mut *self.idle.lock());
-        for session in idle {
+        for Idle { session, .. } in idle {
             session.close().await;
         }
     }
 }
 
-fn pop_oldest(idle: &Mutex<Vec<Session>>) -> Option<Session> {
+/// Whether the connection answers soon. A server that does not is no reason to keep the others waiting.
+async fn ping(session: &mut Session) -> bool {
+    matches!(tokio::time::timeout(PING_DEADLINE, session.ping()).await, Ok(Ok(())))
+}
+
+fn pop_oldest(idle: &Mutex<Vec<Idle>>) -> Option<Idle> {
     let mut idle = idle.lock();
     if idle.is_empty() { None } else { Some(idle.remove(0)) }
 }
@@ -124,7 +159,7 @@ impl Pooled {
     /// Puts it back for the next lane. Only for a connection without an open transaction.
     pub(crate) fn give_back(self) {
         let Self { session, pool, _permit } = self;
-        pool.idle.lock().push(session);
+        pool.idle.lock().push(Idle::new(session));
     }
 }
 
