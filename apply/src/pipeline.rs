@@ -49,6 +49,20 @@ pub(crate) struct TablePlan {
     pub(crate) start: PipelineStart,
 }
 
+/// The documents that a configuration is made of. A version alone says little: a document that was deleted and put again
+/// counts from the beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Documents {
+    /// The pipeline.
+    pub(crate) pipeline: Pipeline,
+    /// Its source.
+    pub(crate) source: Source,
+    /// Its target.
+    pub(crate) target: Target,
+    /// The versions of the three. A document that is put again unchanged makes paused lanes try again.
+    pub(crate) versions: [i32; 3],
+}
+
 /// A pipeline as it is to run now.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -56,8 +70,8 @@ pub(crate) struct Config {
     pub(crate) name: String,
     /// Version of the pipeline document.
     pub(crate) version: i32,
-    /// Versions of pipeline, source and target; whatever changes changes one of them.
-    pub(crate) versions: [i32; 3],
+    /// What it was made of.
+    of: Documents,
     /// The tables by topic.
     pub(crate) tables: BTreeMap<String, Arc<TablePlan>>,
     /// The connections to the target.
@@ -69,14 +83,8 @@ impl Config {
     ///
     /// # Errors
     /// `OT1001` and `OT1002` when the documents do not fit together, naming the mapping.
-    pub(crate) fn new(
-        pipeline: &Pipeline,
-        source: &Source,
-        target: &Target,
-        versions: [i32; 3],
-        options: &Options,
-        before: Option<&Self>,
-    ) -> Result<Self> {
+    pub(crate) fn new(of: Documents, options: &Options, before: Option<&Self>) -> Result<Self> {
+        let Documents { pipeline, source, target, versions } = &of;
         let mut tables = BTreeMap::new();
         for (at, mapping) in pipeline.mappings.iter().enumerate() {
             let from = mapping.from_table()?;
@@ -108,7 +116,13 @@ impl Config {
         let pool = before.map(|b| &b.pool).filter(|pool| pool.fits(target, writers));
         let pool = pool.map_or_else(|| Pool::new(target.clone(), writers), Arc::clone);
         let name = pipeline.name.as_str().to_owned();
-        Ok(Self { name, version: versions[0], versions, tables, pool })
+        let version = versions[0];
+        Ok(Self { name, version, of, tables, pool })
+    }
+
+    /// Whether it was made of just these.
+    pub(crate) fn is_of(&self, documents: &Documents) -> bool {
+        self.of == *documents
     }
 
     fn topics(&self) -> Vec<String> {

@@ -21,7 +21,7 @@ use crate::chunk::Waiting;
 use crate::inquiry::Inquiry;
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::pipeline::{Config, Runtime, Shared, show};
+use crate::pipeline::{Config, Documents, Runtime, Shared, show};
 
 /// What the role needs from the process.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ struct Running {
 
 /// What a pipeline's documents ask for.
 enum Wanted {
-    Run(Config),
+    Run(Arc<Config>),
     Keep,
     Pause,
     Wrong(Error),
@@ -174,15 +174,15 @@ impl Apply {
         let (source, source_version) = find::<Source>(&now.sources, Kind::Source, pipeline.source.as_str())?;
         let (target, target_version) = find::<Target>(&now.targets, Kind::Target, pipeline.target.as_str())?;
         let versions = [version, source_version, target_version];
+        let of = Documents { pipeline: pipeline.clone(), source: source.clone(), target: target.clone(), versions };
         let before = self.running.get(name).map(|r| Arc::clone(&r.config.borrow()));
-        if before.as_ref().is_some_and(|b| b.versions == versions) {
+        if before.as_ref().is_some_and(|b| b.is_of(&of)) {
             return Ok(Wanted::Keep);
         }
-        Config::new(pipeline, source, target, versions, &self.shared.options, before.as_deref()).map(Wanted::Run)
+        Config::new(of, &self.shared.options, before.as_deref()).map(|config| Wanted::Run(Arc::new(config)))
     }
 
-    fn start_or_change(&mut self, name: &str, config: Config) {
-        let config = Arc::new(config);
+    fn start_or_change(&mut self, name: &str, config: Arc<Config>) {
         if let Some(running) = self.running.get(name) {
             tracing::info!(pipeline = name, version = config.version, "pipeline changed");
             running.config.send_replace(config);
