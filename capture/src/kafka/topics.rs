@@ -4,7 +4,8 @@
 //! first and an existing topic accepted afterwards, in this order: to ask for the metadata of a missing topic would have
 //! brokers with `auto.create.topics.enable` make it with their own settings.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use backon::{ConstantBuilder, Retryable};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -44,7 +45,7 @@ impl Wanted {
 
 /// The client for topics.
 pub(crate) struct Topics {
-    admin: AdminClient<Logs>,
+    admin: Arc<AdminClient<Logs>>,
 }
 
 impl std::fmt::Debug for Topics {
@@ -57,7 +58,8 @@ impl Topics {
     /// A client; connects when first used.
     pub(crate) fn new(kafka: &KafkaOptions) -> Result<Self> {
         let admin = admin_config(kafka).create_with_context(Logs);
-        Ok(Self { admin: admin.map_err(|e| kafka_error(e, "create the Kafka admin client"))? })
+        let admin = admin.map_err(|e| kafka_error(e, "create the Kafka admin client"))?;
+        Ok(Self { admin: Arc::new(admin) })
     }
 
     /// Makes the topic unless it is there, and checks its partitions.
@@ -84,25 +86,33 @@ impl Topics {
 
     /// Waits until the metadata has the topic, and compares its partitions.
     async fn check(&self, topic: &str, partitions: i32) -> Result<()> {
-        let look = || async { self.partitions(topic) };
-        let policy = ConstantBuilder::default().with_delay(LOOK_EVERY).with_max_times(200);
-        let found = look.retry(policy).when(|e| e.code() == Code::KafkaUnavailable).await?;
+        let began = Instant::now();
+        let look = || async {
+            let (admin, topic) = (Arc::clone(&self.admin), topic.to_owned());
+            // It blocks, which must not stop the other tasks of this thread.
+            let look = tokio::task::spawn_blocking(move || count(&admin, &topic)).await;
+            look.unwrap_or_else(|e| Err(Error::new(Code::CaptureFailed, format!("a look at the topics ended: {e}"))))
+        };
+        let policy = ConstantBuilder::default().with_delay(LOOK_EVERY).without_max_times();
+        // The time counts, not the attempts: each may itself have waited for a broker.
+        let again = |e: &Error| e.code() == Code::KafkaUnavailable && began.elapsed() < PATIENCE;
+        let found = look.retry(policy).when(again).await?;
         if usize::try_from(partitions) != Ok(found) {
             let message = format!("the topic {topic} has {found} partitions; the source document says {partitions}");
             return Err(Error::new(Code::TopicInvalid, message));
         }
         Ok(())
     }
+}
 
-    fn partitions(&self, topic: &str) -> Result<usize> {
-        let doing = || format!("read the metadata of {topic}");
-        let metadata =
-            self.admin.inner().fetch_metadata(Some(topic), PATIENCE).map_err(|e| kafka_error(e, &doing()))?;
-        let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
-        match found.map(|t| t.partitions().len()) {
-            Some(count) if count > 0 => Ok(count),
-            _ => Err(Error::new(Code::KafkaUnavailable, format!("the brokers do not show {topic} yet"))),
-        }
+/// Partitions of a topic that the brokers show.
+fn count(admin: &AdminClient<Logs>, topic: &str) -> Result<usize> {
+    let doing = || format!("read the metadata of {topic}");
+    let metadata = admin.inner().fetch_metadata(Some(topic), PATIENCE).map_err(|e| kafka_error(e, &doing()))?;
+    let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
+    match found.map(|t| t.partitions().len()) {
+        Some(count) if count > 0 => Ok(count),
+        _ => Err(Error::new(Code::KafkaUnavailable, format!("the brokers do not show {topic} yet"))),
     }
 }
 
