@@ -34,6 +34,8 @@ pub use super::server::{SourceServer, connect, resolve_start};
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Allocation unit of event bodies; larger bodies get an allocation of their own.
 const ARENA_BYTES: usize = 64 * 1024;
+/// How long the connection and the request for the dump may take together.
+const BEGIN: Duration = Duration::from_secs(30);
 /// Before its first event a server may have to search a large file for the GTID, without heartbeats.
 const FIRST_EVENT: Duration = Duration::from_secs(120);
 
@@ -67,7 +69,10 @@ pub async fn read(
     let stream = tokio::select! {
         biased;
         () = shutdown.cancelled() => return Ok(()),
-        stream = begin(server, start, options) => stream?,
+        stream = tokio::time::timeout(BEGIN, begin(server, start, options)) => stream.unwrap_or_else(|_| {
+            let message = format!("{} did not begin the binlog dump within {BEGIN:?}", server.address);
+            Err(Error::new(Code::SourceUnreachable, message))
+        })?,
     };
     let mut dump = Dump {
         stream,
