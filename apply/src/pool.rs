@@ -104,6 +104,11 @@ impl Pool {
         Ok(Pooled { session, pool: Arc::clone(self), _permit: permit })
     }
 
+    /// Makes the next lane look whether the progress table is there, and create it if not: somebody may have dropped it.
+    pub(crate) fn look_again(&self) {
+        self.ready.store(false, Ordering::Relaxed);
+    }
+
     /// The idle connection that was used last; those that the server may have closed are tried first.
     async fn idle_session(&self) -> Option<Session> {
         loop {

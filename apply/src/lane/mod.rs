@@ -28,7 +28,7 @@ pub(crate) mod report;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use schemas::{Error, Reaction};
+use schemas::{Code, Error, Reaction};
 use tokio::sync::{oneshot, watch};
 
 use crate::consumer::lanes::{LaneHandle, LaneId, Part};
@@ -171,6 +171,9 @@ impl LaneTask {
                 }
                 Turn::Paused(error) => {
                     self.report.paused(&error);
+                    if error.code() == Code::TargetTable {
+                        config.pool.look_again();
+                    }
                     self.halt();
                     self.rest(None).await
                 }
@@ -246,7 +249,7 @@ impl LaneTask {
             let owner = progress::owner(pooled.session(), schema, &key).await?;
             if !self.state.tokens.may_claim(owner.as_deref()) {
                 let message = format!("{key}: the progress row has the token of another worker");
-                return Err(Turn::Taken(Error::new(schemas::Code::LaneTaken, message)));
+                return Err(Turn::Taken(Error::new(Code::LaneTaken, message)));
             }
         }
         let token = self.state.tokens.fresh();

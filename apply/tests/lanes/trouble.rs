@@ -56,6 +56,23 @@ async fn a_policy_lets_the_lane_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_progress_table_that_was_dropped_is_made_again_when_somebody_says_so() {
+    let mut world = World::new("dropped").await;
+    world.pipeline("").await;
+    let worker = Worker::start(&world.name).await;
+    world.publish(&[Insert((1, "a"))]);
+    world.wait_for_rows(&[(1, "a")]).await;
+    let schema = world.schema();
+    world.run(&format!("DROP TABLE `{schema}`.progress")).await;
+    world.publish(&[Insert((2, "b"))]);
+    paused(&worker, "OT5003", &["progress"]).await;
+    world.pipeline("apply: {existing_row: overwrite}").await;
+    world.wait_for_rows(&[(1, "a"), (2, "b")]).await;
+    worker.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lost_offsets_are_named() {
     let mut world = World::new("lost").await;
     world.pipeline("").await;
