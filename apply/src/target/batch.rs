@@ -96,6 +96,10 @@ impl<'a> Batch<'a> {
         let mut index: HashMap<&[u8], usize> = HashMap::with_capacity(self.changes.len());
         let mut keys: Vec<KeyState> = Vec::with_capacity(self.changes.len());
         for (at, change) in self.changes.iter().enumerate() {
+            // The source's table has no primary key: nothing says which changes are of the same row.
+            if change.key.is_empty() {
+                return Plan::Serial;
+            }
             let slot = *index.entry(change.key).or_insert(keys.len());
             if slot == keys.len() {
                 keys.push(KeyState::new(at, change.op));
@@ -220,5 +224,14 @@ mod tests {
             assert_eq!(plan(&[(ops[0], b"a"), (ops[1], b"a")]), Plan::Serial);
         }
         assert_eq!(plan(&[]), Plan::Net(Net::default()));
+    }
+
+    #[test]
+    fn changes_without_a_key_are_serial() {
+        use Op::{Create as C, Delete as D, Update as U};
+        // As changes of one key these would end in nothing, or in the end of another row.
+        assert_eq!(plan(&[(C, b""), (D, b"")]), Plan::Serial);
+        assert_eq!(plan(&[(U, b""), (D, b"")]), Plan::Serial);
+        assert_eq!(plan(&[(U, b"")]), Plan::Serial);
     }
 }
