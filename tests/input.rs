@@ -88,7 +88,8 @@ async fn servers_that_do_not_answer() -> Result<()> {
     let site = Site::new("unreachable", Servers::shared()?).await?;
     let nowhere = |document: String, address: &str| document.replace(address, "127.0.0.1:1");
     let source = site.source_document().await?;
-    let mut otter = with_a_row(&site, &source, &nowhere(site.target_document(), &site.servers.target)).await?;
+    // No row yet, so no topic and no lane: the pipeline itself has to say it.
+    let mut otter = started(&site, &source, &nowhere(site.target_document(), &site.servers.target)).await?;
     ensure_error(&pipeline_error(&mut otter).await?, Code::TargetUnreachable, "127.0.0.1:1")?;
     check_finds(&site, Code::TargetUnreachable, "127.0.0.1:1").await?;
     site.put(&[&nowhere(source, &site.servers.source)]).await?;
@@ -97,11 +98,16 @@ async fn servers_that_do_not_answer() -> Result<()> {
     ends_well(otter).await
 }
 
-/// Everything in one process, with a row of tb_user on its way to tb_user2.
-async fn with_a_row(site: &Site, source: &str, target: &str) -> Result<Otter> {
+/// Everything in one process, with tb_user mapped to tb_user2.
+async fn started(site: &Site, source: &str, target: &str) -> Result<Otter> {
     site.create("tb_user", "tb_user2", TB_USER).await?;
     site.put(&[source, target, &site.pipeline_document(&[("tb_user", "tb_user2")])]).await?;
-    let otter = site.start("run").await?;
+    site.start("run").await
+}
+
+/// The same, with a row on its way.
+async fn with_a_row(site: &Site, source: &str, target: &str) -> Result<Otter> {
+    let otter = started(site, source, target).await?;
     site.source().await?.run(&format!("INSERT INTO {} (username) VALUES ('x')", site.from("tb_user"))).await?;
     Ok(otter)
 }

@@ -172,6 +172,10 @@ impl Runtime {
 
     /// One life of the consumer.
     async fn consume(&mut self, name: &str) -> Result<()> {
+        self.reach_target().await?;
+        if self.stop.is_cancelled() {
+            return Ok(());
+        }
         let shared = &self.shared;
         let group = names::group(&shared.cluster, name);
         let topics = self.config.borrow_and_update().topics();
@@ -203,6 +207,18 @@ impl Runtime {
         tasks.wait().await;
         drop(tokio::task::spawn_blocking(move || thread.join()).await);
         result
+    }
+
+    /// Connects once before the group is joined: lanes come only with topics, and until then nobody would see that the
+    /// target cannot be reached or that its password is missing.
+    async fn reach_target(&self) -> Result<()> {
+        let pool = Arc::clone(&self.config.borrow().pool);
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {}
+            pooled = pool.acquire() => pooled?.give_back(),
+        }
+        Ok(())
     }
 
     /// Passes changes on until the consumer's thread has ended.
