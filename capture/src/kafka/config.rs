@@ -19,18 +19,30 @@ fn base(kafka: &KafkaOptions) -> ClientConfig {
     config
 }
 
+/// Most bytes of a batch, unless a topic takes less.
+const BATCH: u64 = 1 << 20;
+
+/// What the topics of a source take, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MessageSizes {
+    /// `max_message` of the topic that takes most.
+    pub(crate) largest: u64,
+    /// `max_message` of the topic that takes least.
+    pub(crate) smallest: u64,
+}
+
 /// The transactional producer. Throughput settings are defaults that `[kafka.client]` may change; the rest is fixed.
 pub(crate) fn producer_config(
     kafka: &KafkaOptions,
     options: &Options,
     transactional_id: &str,
     timeout: Duration,
-    max_message: u64,
+    sizes: MessageSizes,
 ) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("compression.type", "lz4")
-        .set("batch.size", "1048576")
+        .set("batch.size", BATCH.to_string())
         .set("batch.num.messages", "20000")
         .set("queue.buffering.max.messages", "100000")
         .set("socket.nagle.disable", "true");
@@ -44,8 +56,13 @@ pub(crate) fn producer_config(
         .set("acks", "all")
         // Linger would be added to every commit; behind a busy queue librdkafka batches without it.
         .set("linger.ms", "0")
-        .set("queue.buffering.max.kbytes", (options.producer_queue.get() >> 10).max(1).to_string())
-        .set("message.max.bytes", max_message.to_string());
+        // A record larger than the whole queue would find it full for ever.
+        .set("queue.buffering.max.kbytes", (options.producer_queue.get().max(sizes.largest) / 1024 + 1).to_string())
+        .set("message.max.bytes", sizes.largest.to_string());
+    if sizes.smallest < BATCH {
+        // A topic's max.message.bytes bounds whole batches: together, small rows could be refused as too large.
+        config.set("batch.size", sizes.smallest.to_string());
+    }
     config
 }
 
@@ -95,5 +112,32 @@ pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
         RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
             tracing::debug!(facility, "librdkafka: {message}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn producer(largest: u64, smallest: u64) -> ClientConfig {
+        let kafka = KafkaOptions { brokers: "b:9092".to_owned(), client: std::collections::BTreeMap::new() };
+        let sizes = MessageSizes { largest, smallest };
+        producer_config(&kafka, &Options::default(), "id", Duration::from_secs(10), sizes)
+    }
+
+    #[test]
+    fn the_queue_holds_the_largest_record() {
+        let queue = |largest| {
+            let config = producer(largest, largest);
+            config.get("queue.buffering.max.kbytes").and_then(|k| k.parse::<u64>().ok()).expect("a number") * 1024
+        };
+        assert!(queue(1 << 20) >= 64 << 20);
+        assert!(queue(900_000_000) >= 900_000_000);
+    }
+
+    #[test]
+    fn a_batch_fits_the_topic_with_the_smallest_limit() {
+        assert_eq!(producer(64 << 20, 64 << 20).get("batch.size"), Some("1048576"));
+        assert_eq!(producer(64 << 20, 100_000).get("batch.size"), Some("100000"));
     }
 }

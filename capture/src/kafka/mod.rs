@@ -6,5 +6,5 @@ mod error;
 pub(crate) mod producer;
 pub(crate) mod topics;
 
-pub(crate) use config::{Logs, admin_config, consumer_config, producer_config};
+pub(crate) use config::{Logs, MessageSizes, admin_config, consumer_config, producer_config};
 pub(crate) use error::kafka_error;

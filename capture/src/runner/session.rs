@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use coordination::Lease;
 use schemas::checkpoint::{Checkpoint, Flavor, ServerIdentity};
+use schemas::documents::Source;
 use schemas::{Code, Error, Result, names};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -19,6 +20,7 @@ use super::{Runner, lost};
 use crate::binlog::channel::channel;
 use crate::binlog::reader::{ReadOptions, read};
 use crate::binlog::server::{SourceServer, connect, resolve_start};
+use crate::kafka::MessageSizes;
 use crate::kafka::checkpoints::{Recovered, recover};
 use crate::kafka::topics::{Topics, Wanted};
 use crate::publisher::{Exit, Followed, Outbox, Plans, Producers, Progress, Publisher, Resume, Workshop};
@@ -66,7 +68,7 @@ impl<'a> Session<'a> {
             kafka: site.kafka.clone(),
             options: site.options.clone(),
             transactional_id: names::transactional_id(&site.cluster, name),
-            max_message: source.max_message().get(),
+            sizes: sizes(source),
         };
         let timeout = site.options.transaction_timeout.get();
         let maker = producers.clone();
@@ -224,6 +226,14 @@ impl<'a> Session<'a> {
         let name = self.runner.source.name.as_str();
         self.runner.site.coordination.write_position(self.lease, name, checkpoint).await
     }
+}
+
+/// The limits of a source's topics, overrides included.
+fn sizes(source: &Source) -> MessageSizes {
+    let largest = source.max_message();
+    let overrides = source.topics.overrides.iter().filter_map(|o| o.max_message);
+    let smallest = overrides.fold(source.topics.max_message.unwrap_or(largest), Ord::min);
+    MessageSizes { largest: largest.get(), smallest: smallest.get() }
 }
 
 /// The publisher on a thread of its own; dropping the receiver does not stop it, the token does.
