@@ -2,8 +2,9 @@
 //!
 //! Calls block, so it lives on the publisher's own thread. One handle is good for one unbroken row of commits: after any
 //! error it is dropped and a new one initialised, since librdkafka may still have a late EndTxn on its way, and only
-//! `init_transactions` of a successor makes that harmless. So there is no abort here; dropping the handle leaves the
-//! transaction to the successor's initialisation, which aborts it.
+//! `init_transactions` of a successor makes that harmless. So an abort is the last thing that is done with a handle, and
+//! only when there is no successor at once; else dropping the handle leaves the transaction to the successor's
+//! initialisation, which aborts it.
 //!
 //! Delivery failures come through the callback. The first one is kept and makes every later call fail, so no commit can
 //! follow a record that was not written.
@@ -17,7 +18,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
 use schemas::{Code, Error, Result};
 
 use super::config::log_line;
@@ -27,6 +28,9 @@ use super::kafka_error;
 const NAP: Duration = Duration::from_micros(300);
 /// Records between two looks at the delivery reports.
 const SERVE_EVERY: u32 = 512;
+
+/// How long each step of a last abort may take.
+const ABANDON: Duration = Duration::from_secs(2);
 
 /// Keeps the first delivery failure.
 #[derive(Debug, Default)]
@@ -195,6 +199,20 @@ impl TransactionalProducer {
         self.check()?;
         let committed = self.producer.commit_transaction(self.patience);
         committed.map_err(|e| self.cause(e, "commit a Kafka transaction"))
+    }
+
+    /// Aborts the open transaction as well as it can be done at once, when nobody is going to initialise a successor
+    /// soon: readers would wait for the transaction's timeout. The handle is of no use afterwards.
+    pub(crate) fn abandon(&self) {
+        self.producer.purge(PurgeConfig::default().queue().inflight());
+        let started = Instant::now();
+        while self.producer.in_flight_count() > 0 && started.elapsed() < ABANDON {
+            self.producer.poll(Duration::ZERO);
+        }
+        match self.producer.abort_transaction(ABANDON) {
+            Ok(()) => tracing::debug!("the open Kafka transaction was aborted"),
+            Err(error) => tracing::info!(%error, "the open Kafka transaction was not aborted; it ends by its timeout"),
+        }
     }
 
     fn check(&self) -> Result<()> {

@@ -23,7 +23,7 @@ use super::group::HeldRows;
 use super::plans::Plan;
 use crate::kafka::checkpoints::recover;
 use crate::kafka::producer::{Outgoing, TransactionalProducer};
-use crate::kafka::producer_config;
+use crate::kafka::{MessageSizes, producer_config};
 use crate::options::Options;
 
 /// Makes the source's producers.
@@ -35,8 +35,8 @@ pub(crate) struct Producers {
     pub(crate) options: Options,
     /// The source's id among producers.
     pub(crate) transactional_id: String,
-    /// The largest record of any of its topics, in bytes.
-    pub(crate) max_message: u64,
+    /// What its topics take.
+    pub(crate) sizes: MessageSizes,
 }
 
 impl Producers {
@@ -46,7 +46,7 @@ impl Producers {
     /// Of Kafka; `TransactionTimeoutRefused` when the brokers allow less than `timeout`.
     pub(crate) fn connect(&self, timeout: Duration) -> Result<TransactionalProducer> {
         let patience = timeout.max(self.options.transaction_timeout.get());
-        let config = producer_config(&self.kafka, &self.options, &self.transactional_id, timeout, self.max_message);
+        let config = producer_config(&self.kafka, &self.options, &self.transactional_id, timeout, self.sizes);
         // Only the records' own waits may take as long as an oversize transaction; the initialisation fails sooner.
         TransactionalProducer::connect(&config, self.options.transaction_timeout.get(), patience)
     }
@@ -167,6 +167,13 @@ impl Outbox {
         Ok(())
     }
 
+    /// Aborts the open Kafka transaction, if there is one; nothing can be published afterwards.
+    pub(crate) fn abandon(&mut self) {
+        if let (Some(_), Some(producer)) = (self.open.take(), self.producer.take()) {
+            producer.abandon();
+        }
+    }
+
     /// Whether a Kafka transaction is open.
     pub(crate) fn is_open(&self) -> bool {
         self.open.is_some()
@@ -269,7 +276,8 @@ mod tests {
         Topics::new(&kafka).expect("a client").ensure(&name, &wanted).await.expect("a topic");
         let options = Options::default();
         let timeout = options.transaction_timeout.get();
-        let producers = Producers { kafka, options, transactional_id: name.clone(), max_message: 1 << 20 };
+        let sizes = MessageSizes { largest: 1 << 20, smallest: 1 << 20 };
+        let producers = Producers { kafka, options, transactional_id: name.clone(), sizes };
         let lead = move |epoch| {
             let producer = producers.connect(timeout).expect("a producer");
             let mut outbox = Outbox::new(producers.clone(), producer, name.clone(), "p", &checkpoint(epoch));

@@ -212,6 +212,31 @@ async fn a_transaction_above_the_memory_budget_is_streamed_whole() {
     capture.stop().await;
 }
 
+/// Its timeout is long: left open, readers of every table in it would wait for minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_streamed_transaction_that_stops_the_source_is_aborted() {
+    let mut site = Site::new(&["wide (id INT PRIMARY KEY, d DATE, v VARCHAR(200))"]).await;
+    site.put(&["*"]).await;
+    let capture = site.run("a", Options { memory: Size::bytes(100_000), ..Options::default() }).await;
+    let fill = "INSERT INTO wide SELECT seq, NULL, REPEAT('x', 150) FROM seq_1_to_5000";
+    site.sql(&format!("SET sql_mode=''; BEGIN; {fill}; INSERT INTO wide VALUES (0,'0000-00-00',''); COMMIT")).await;
+    let stopped = capture.state("stopped", |status| status.state == SourceState::Stopped).await;
+    assert_eq!(stopped.error.expect("an error").code, "OT3008");
+    let id = schemas::names::transactional_id(&site.name, site::SOURCE);
+    // The broker answers before it has written the markers; what it never heard of leaves no trace.
+    let ended = wait_for("the abort", || async {
+        let producer = wire::describe(&id);
+        if ["CompleteAbort", "Empty"].contains(&producer.state.as_str()) {
+            Ok(())
+        } else {
+            Err(format!("{producer:?}"))
+        }
+    });
+    ended.await;
+    assert_eq!(site.events("wide").await, []);
+    capture.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_checkpoint_where_zookeeper_mirrors_one_stops() {
     let site = Site::new(&[T]).await;
