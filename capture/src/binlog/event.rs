@@ -216,6 +216,8 @@ pub enum Event<'a> {
     FormatDescription {
         /// The version of the server that wrote the file.
         server_version: &'a str,
+        /// It is the first file after a start of the server: what the file before left unfinished never happened.
+        restarted: bool,
     },
     /// The server has nothing to send.
     Heartbeat,
@@ -250,7 +252,9 @@ fn parse(raw: &RawEvent) -> Option<Event<'_>> {
         kind::FORMAT_DESCRIPTION => {
             let version = body.get(2..52)?;
             let end = version.iter().position(|b| *b == 0).unwrap_or(version.len());
-            Event::FormatDescription { server_version: std::str::from_utf8(&version[..end]).ok()? }
+            let created = Cursor::new(body.get(52..)?).u32()?;
+            let server_version = std::str::from_utf8(&version[..end]).ok()?;
+            Event::FormatDescription { server_version, restarted: created != 0 }
         }
         kind::HEARTBEAT => Event::Heartbeat,
         kind::GTID_LIST => Event::GtidList,

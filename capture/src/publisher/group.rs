@@ -181,6 +181,12 @@ impl Group {
         (self.stage == Stage::Void).then(|| RolledBack { gtid: self.gtid, ranges: self.dropped.clone() })
     }
 
+    /// It has no end. What to leave out in the next reading, when rows may have gone out.
+    pub(crate) fn cut_off(self) -> Option<RolledBack> {
+        let whole = Dropped { start: 0, end: self.ordinals.offset() };
+        self.is_streamed().then(|| RolledBack { gtid: self.gtid, ranges: vec![whole] })
+    }
+
     /// The ordinal at which the transaction starts.
     pub(crate) fn base(&self) -> i64 {
         self.ordinals.base()
@@ -266,5 +272,21 @@ mod tests {
         assert_eq!(second.void(), None);
         second.take(rows(30), 4, 30, Some(&plan));
         assert_eq!(ordinals(&mut second), [1035]);
+    }
+
+    #[test]
+    fn a_streamed_group_without_end_is_left_out_as_a_whole() {
+        let plan = plan();
+        let mut held = group(None);
+        held.take(rows(10), 4, 10, Some(&plan));
+        assert_eq!(held.cut_off(), None);
+        let mut first = group(None);
+        first.stream();
+        first.take(rows(10), 4, 10, Some(&plan));
+        first.take(rows(20), 4, 20, None);
+        let known = first.cut_off().expect("rows may be out");
+        let mut second = group(Some(&known));
+        second.take(rows(10), 4, 10, Some(&plan));
+        assert!(!second.has_rows());
     }
 }

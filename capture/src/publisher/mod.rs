@@ -165,9 +165,18 @@ impl Publisher {
     /// Publishes until it is stopped, the reader ends, or something fails. Blocks.
     pub(crate) fn run(mut self) -> Result<Exit, Error> {
         match self.publish() {
-            Ok(exit) => Ok(exit),
+            Ok(exit) => {
+                // Open is now only what was streamed of a transaction that is not complete. Its timeout is long.
+                self.outbox.abandon();
+                Ok(exit)
+            }
             Err(Halt::Again(resume)) => Ok(Exit::Again(resume)),
-            Err(Halt::Failed(error)) => Err(error),
+            Err(Halt::Failed(error)) => {
+                if error.code().reaction() != Reaction::Retry {
+                    self.outbox.abandon();
+                }
+                Err(error)
+            }
         }
     }
 
@@ -250,6 +259,7 @@ impl Publisher {
                 let message = format!("an event of type {type_name}");
                 Err(self.refuse(Error::new(Code::EventUnsupported, message)))
             }
+            Event::FormatDescription { restarted: true, .. } => self.restarted(),
             Event::GtidList | Event::FormatDescription { .. } | Event::Heartbeat | Event::Ignorable => Ok(()),
         }
     }
@@ -265,6 +275,16 @@ impl Publisher {
         group.xa_prepared = gtid.xa_prepared;
         self.group = Some(group);
         Ok(())
+    }
+
+    /// The server has started anew: a transaction whose end it could not write any more was rolled back.
+    fn restarted(&mut self) -> Step {
+        let Some(group) = self.group.take() else { return Ok(()) };
+        tracing::warn!(source = self.progress.source, gtid = %group.gtid, "the server ended in the middle of a transaction; it is left out");
+        match group.cut_off() {
+            None => Ok(()),
+            Some(rolled_back) => Err(Halt::Again(Resume { rolled_back: Some(rolled_back), ..self.resume.clone() })),
+        }
     }
 
     fn table_map(&mut self, table_id: u64, raw: &RawEvent) -> Step {
