@@ -50,6 +50,8 @@ pub struct Capture {
 #[derive(Debug)]
 struct Entry {
     version: i32,
+    /// The document; none when it cannot be read.
+    source: Option<Arc<Source>>,
     own: Arc<BTreeSet<String>>,
     task: Option<(Id, CancellationToken)>,
     /// What to run once the old runner has ended.
@@ -105,17 +107,18 @@ impl Capture {
             }
         }
         for (name, document) in snapshot {
-            let known = self.runners.get(name);
-            if known.is_some_and(|entry| !entry.removed && entry.version == document.version && entry.own == *own) {
+            let source = readable(name, document);
+            let (known, now) = (self.runners.get(name), source.as_ref().ok());
+            if known.is_some_and(|entry| entry.is_of(document.version, own, now)) {
                 continue;
             }
-            let source = readable(name, document);
             if let Err(error) = &source {
                 show(&self.site.board, name, SourceState::Stopped, Some(error));
             }
             let entry = self.runners.entry(name.clone()).or_insert_with(|| Entry::new(own));
             (entry.version, entry.own, entry.removed) = (document.version, Arc::clone(own), false);
-            entry.next = source.ok();
+            entry.source = source.ok();
+            entry.next.clone_from(&entry.source);
             entry.stop();
         }
         self.runners.retain(|name, entry| {
@@ -163,7 +166,13 @@ impl Capture {
 
 impl Entry {
     fn new(own: &Arc<BTreeSet<String>>) -> Self {
-        Self { version: -1, own: Arc::clone(own), task: None, next: None, removed: false }
+        Self { version: -1, source: None, own: Arc::clone(own), task: None, next: None, removed: false }
+    }
+
+    /// Whether it is of this document. The version alone does not tell: a document that was deleted and made again
+    /// begins with the same one, and what was in between may not have been seen.
+    fn is_of(&self, version: i32, own: &BTreeSet<String>, source: Option<&Arc<Source>>) -> bool {
+        !self.removed && self.version == version && *self.own == *own && self.source.as_ref() == source
     }
 
     fn stop(&self) {
