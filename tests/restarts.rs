@@ -4,6 +4,7 @@ use crate::harness::load::COLUMNS;
 use crate::harness::pair::{Pair, capturing, check_all};
 use crate::harness::servers::Name;
 use crate::harness::{Load, Private, Result, Site, ensure, seed, wait_for};
+use schemas::status::WorkerStatus;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -29,6 +30,11 @@ async fn a_broker_restarted_in_the_middle_of_transactions() -> Result<()> {
         };
         tokio::try_join!(load.write(20_000), restart)?;
     }
+    arrived(&site, &mut load).await?;
+    private.restart(Name::Kafka).await?;
+    // nothing is written now, so no record shows that the outage is over
+    let well = |status: &WorkerStatus| status.pipelines.iter().all(|p| p.error.is_none()).then_some(());
+    pair.apply.wait_status("to show that the outage is over", SOON, well).await?;
     check_all(&site, pair, load.counts()).await
 }
 

@@ -8,13 +8,14 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use schemas::documents::PipelineStart;
 use schemas::kafka::KafkaOptions;
-use schemas::status::{LaneState, StatusBoard};
+use schemas::status::{LaneState, PipelineState, StatusBoard};
 use schemas::{Code, Error, Result};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::consumer::lanes::Part;
 use crate::consumer::{Callbacks, inquiry_config};
+use crate::pipeline::show;
 use crate::topic_id;
 
 /// Questions at a time.
@@ -70,7 +71,8 @@ impl Inquiry {
 }
 
 /// Keeps the end offsets of a pipeline's lanes on the board true until `stop`. A lane that stands at the end and has not
-/// moved needs no question: the consumer would have delivered what is new.
+/// moved needs no question: the consumer would have delivered what is new. After a connection error all are asked, for
+/// librdkafka does not say when it is over, and an idle pipeline has no record to show it: an answer does.
 pub(crate) async fn follow_ends(inquiry: Inquiry, board: StatusBoard, pipeline: String, stop: CancellationToken) {
     let mut seen: HashMap<Part, Option<i64>> = HashMap::new();
     loop {
@@ -78,16 +80,22 @@ pub(crate) async fn follow_ends(inquiry: Inquiry, board: StatusBoard, pipeline: 
             () = stop.cancelled() => return,
             () = tokio::time::sleep(ENDS_EVERY) => {}
         }
-        let lanes = board.snapshot().pipelines.into_iter().find(|p| p.name == pipeline).map(|p| p.lanes);
+        let Some(entry) = board.snapshot().pipelines.into_iter().find(|p| p.name == pipeline) else { continue };
+        let troubled = entry.state == PipelineState::Retrying;
         let mut now = HashMap::new();
-        for lane in lanes.unwrap_or_default() {
+        for lane in entry.lanes {
             let part = Part { topic: lane.topic, partition: lane.partition };
             let rests = seen.get(&part) == Some(&lane.next_offset) && lane.next_offset == lane.end_offset;
-            if !rests || lane.state != LaneState::Running {
+            if !rests || troubled || lane.state != LaneState::Running {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     answer = inquiry.topic(&part) => match answer {
-                        Ok(answer) => show_end(&board, &pipeline, &part, answer.high),
+                        Ok(answer) => {
+                            show_end(&board, &pipeline, &part, answer.high);
+                            if troubled {
+                                show(&board, &pipeline, PipelineState::Running, None);
+                            }
+                        }
                         Err(error) => tracing::debug!(%error, "end offset"),
                     },
                 }

@@ -101,7 +101,8 @@ fn request<C: ClientContext>(client: &Client<C>, topics: &[&str], wait: i32) -> 
     let mut pointers: Vec<*const c_char> = names.iter().map(|n| n.as_ptr()).collect();
     let handle = client.native_ptr();
     // SAFETY: `handle` lives as long as `client`; `pointers` and the strings behind them outlive the calls that read
-    // them, and librdkafka copies them; each object made here is freed by its guard, the event before the queue.
+    // them, and librdkafka copies them; each object made here is freed by its guard; the event that is returned does not
+    // need the queue it came from.
     unsafe {
         let queue = Owned::new(sys::rd_kafka_queue_new(handle), sys::rd_kafka_queue_destroy, "queue")?;
         let collection = Owned::new(
