@@ -133,6 +133,21 @@ async fn a_source_that_does_not_log_rows() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_source_with_a_prepared_transaction() -> Result<()> {
+    let private = Private::start(&[Name::Source]).await?;
+    let site = Site::new("prepared", private.servers.clone()).await?;
+    site.create("tb_user", "tb_user2", TB_USER).await?;
+    let mut source = site.source().await?;
+    for statement in ["XA START 'a'", "INSERT INTO {} (username) VALUES ('x')", "XA END 'a'", "XA PREPARE 'a'"] {
+        source.run(&statement.replace("{}", &site.from("tb_user"))).await?;
+    }
+    site.put_all(&[("tb_user", "tb_user2")]).await?;
+    let mut otter = site.start("run").await?;
+    ensure_error(&source_error(&mut otter).await?, Code::SourceSetting, "prepared XA")?;
+    ends_well(otter).await
+}
+
+#[tokio::test]
 async fn a_session_that_does_not_log_rows() -> Result<()> {
     // the statement may stop every source of its server, so that it needs a server of its own
     let private = Private::start(&[Name::Source]).await?;

@@ -249,6 +249,28 @@ pub async fn resolve_start(server: &SourceServer, start: &Start) -> Result<GtidP
     position
 }
 
+/// Refuses a server on which XA transactions are prepared: a position taken now lies behind their rows, and their commit
+/// would pass with nothing to publish. A new source asks before and after its position is taken.
+///
+/// # Errors
+/// `SourceSetting` when there are any; `SourceUnreachable` when the server cannot be asked.
+pub async fn refuse_prepared(server: &SourceServer) -> Result<()> {
+    let mut conn = server.connection().await?;
+    let prepared = server.ask(conn.query::<mysql_async::Row, _>("XA RECOVER")).await;
+    close(conn).await;
+    match prepared?.len() {
+        0 => Ok(()),
+        count => {
+            let message = format!(
+                "{}: {count} prepared XA transactions (XA RECOVER lists them), whose rows lie before the start; \
+                 commit or roll them back, then put the source again",
+                server.address
+            );
+            Err(Error::new(Code::SourceSetting, message))
+        }
+    }
+}
+
 /// Makes sure that columns which the binlog shows as BINARY(4) or BINARY(16) are no INET4, INET6 or UUID. A column
 /// that the server no longer has cannot be known, and passes.
 ///

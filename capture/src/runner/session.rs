@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Runner, lost};
 use crate::binlog::channel::channel;
 use crate::binlog::reader::{ReadOptions, read};
-use crate::binlog::server::{SourceServer, connect, resolve_start};
+use crate::binlog::server::{SourceServer, connect, refuse_prepared, resolve_start};
 use crate::kafka::MessageSizes;
 use crate::kafka::checkpoints::{Recovered, recover};
 use crate::kafka::topics::{Topics, Wanted};
@@ -106,11 +106,14 @@ impl<'a> Session<'a> {
             let message = format!("ZooKeeper mirrors GTID {} but {topic} holds no checkpoint", mirror.gtid);
             return Err(Error::new(Code::CheckpointMissing, message));
         }
+        refuse_prepared(server).await?;
+        let gtid = resolve_start(server, &source.start).await?;
+        refuse_prepared(server).await?;
         Ok(Checkpoint {
             epoch,
             generation: 0,
             server: identity,
-            gtid: resolve_start(server, &source.start).await?,
+            gtid,
             file: String::new(),
             position: 0,
             ordinal: FIRST_ORDINAL,
