@@ -16,7 +16,7 @@
 //! task that ends by itself, ends the thread with an error, and the pipeline starts a new one.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
@@ -41,6 +41,8 @@ const MARK_EVERY: Duration = Duration::from_millis(250);
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long a revocation waits for batches in flight; the whole group waits with it.
 const REVOKE_WAIT: Duration = Duration::from_secs(1);
+/// How long leaving the group may hold up the end.
+const CLOSE_WAIT: Duration = Duration::from_secs(3);
 /// How often all lanes may be asked to compare their positions, after an error that names no partition.
 const RECHECK_EVERY: Duration = Duration::from_secs(5);
 
@@ -437,8 +439,8 @@ impl ConsumerLoop {
             tracing::debug!(%error, "at the end");
         }
         self.consumer.context().close();
-        // Dropping the consumer waits for the offset commit and leaves the group, so that the others need not wait for
-        // the session to end.
+        let Self { consumer, .. } = self;
+        close(consumer);
     }
 
     fn kafka(
@@ -447,6 +449,23 @@ impl ConsumerLoop {
         call: impl FnOnce(&BaseConsumer<Callbacks>) -> rdkafka::error::KafkaResult<()>,
     ) -> Result<()> {
         call(&self.consumer).map_err(|e| Error::new(Code::KafkaUnavailable, format!("{what}: {e}")).with_source(e))
+    }
+}
+
+/// Leaves the group, so that the others need not wait for the session to end. librdkafka waits for the coordinator with that,
+/// also for one that is away; beyond `CLOSE_WAIT` it does so without us.
+fn close(consumer: Arc<BaseConsumer<Callbacks>>) {
+    let (closing_now, closed) = mpsc::sync_channel::<()>(0);
+    let closing = move || {
+        drop(consumer);
+        drop(closing_now); // nothing is ever sent: the end of the sender is the message
+    };
+    // Without a thread the consumer has been dropped, and so closed, right here.
+    let spawned = std::thread::Builder::new().name("apply-close".into()).spawn(closing);
+    if spawned.is_ok() && closed.recv_timeout(CLOSE_WAIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+        tracing::warn!(
+            "Kafka did not confirm the leave within {CLOSE_WAIT:?}; the group notices when the session ends"
+        );
     }
 }
 
