@@ -42,8 +42,26 @@ pub struct Begin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flavor {
-    /// MariaDB.
+    /// MariaDB: a GTID is `domain-server-sequence`.
     Mariadb,
+    /// MySQL: a GTID is `uuid[:tag]:number`.
+    Mysql,
+}
+
+impl Flavor {
+    /// The name in checkpoints, in the events' `connector` field and in schema names: `mariadb` or `mysql`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mariadb => "mariadb",
+            Self::Mysql => "mysql",
+        }
+    }
+}
+
+impl std::fmt::Display for Flavor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// Which server the position is of.
@@ -263,6 +281,13 @@ mod tests {
         let begin = Begin { epoch: 3, generation: 0, time: 1_700_000_000_100 };
         assert_eq!(begin.to_json(), golden.trim_ascii_end());
         assert_eq!(Record::read(b"begin", golden).unwrap(), Record::Begin(begin));
+    }
+
+    #[test]
+    fn flavors_are_written_by_name() {
+        for flavor in [Flavor::Mariadb, Flavor::Mysql] {
+            assert_eq!(serde_json::to_string(&flavor).unwrap(), format!("\"{flavor}\""));
+        }
     }
 
     #[test]
