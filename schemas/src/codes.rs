@@ -1,6 +1,7 @@
 //! The table of codes: what went wrong, how Otter reacts, what the operator does.
 //!
-//! Codes are append-only: an id, once released, keeps its meaning.
+//! Codes are append-only: an id, once released, keeps its meaning. Each has a page in docs/errors, which is part of the
+//! binary, so a code without its page does not compile.
 //! OT1xxx documents, configuration, command line; OT2xxx ZooKeeper; OT3xxx source and capture; OT4xxx Kafka;
 //! OT5xxx apply and target.
 
@@ -13,6 +14,17 @@ pub enum Reaction {
     PauseTable,
     /// The source, pipeline or command stops until somebody changes something.
     Stop,
+}
+
+impl Reaction {
+    /// In words, as the pages of docs/errors begin with.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::PauseTable => "pause table",
+            Self::Stop => "stop",
+        }
+    }
 }
 
 macro_rules! codes {
@@ -33,6 +45,14 @@ macro_rules! codes {
 
             /// What the operator does about it.
             pub fn remedy(self) -> &'static str { match self { $(Code::$variant => $remedy,)* } }
+
+            /// The page of docs/errors, in Markdown: what it means and what to do.
+            pub fn page(self) -> &'static str {
+                match self { $(Code::$variant => include_str!(concat!("../../docs/errors/", $id, ".md")),)* }
+            }
+
+            /// The code with this id, such as `OT1001`, whatever its case.
+            pub fn from_id(id: &str) -> Option<Self> { Self::ALL.iter().copied().find(|c| c.id().eq_ignore_ascii_case(id)) }
 
             /// How Otter reacts.
             pub fn reaction(self) -> Reaction { match self { $(Code::$variant => Reaction::$reaction,)* } }
@@ -109,5 +129,25 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn each_page_is_of_its_code() {
+        for code in Code::ALL {
+            let head = format!("# {}: {}\n\n**{}**: ", code.id(), code.title(), code.reaction().name());
+            assert!(code.page().starts_with(&head), "docs/errors/{}.md does not begin with {head:?}", code.id());
+            let (means, does) = code.page().split_once("\n## What to do\n\n").expect("a section What to do");
+            assert!(means.contains("\n## What it means\n\n") && does.len() > 20, "{}", code.id());
+            assert_eq!(Code::from_id(&code.id().to_lowercase()), Some(*code));
+        }
+    }
+
+    #[test]
+    fn there_are_no_pages_of_other_codes() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors");
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let pages: Vec<String> = names.filter(|name| name != "README.md").collect();
+        assert_eq!(pages.len(), Code::ALL.len());
+        assert!(pages.iter().all(|name| name.strip_suffix(".md").and_then(Code::from_id).is_some()));
     }
 }
