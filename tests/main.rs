@@ -8,4 +8,5 @@ mod input;
 mod kills;
 mod restarts;
 mod rows_flow;
+mod servers;
 mod structure;

@@ -5,7 +5,10 @@
 start() {
   local name=$1 kind=$1 try status
   running "$name" && return 0
-  case $name in source | target) kind=mariadb ;; esac
+  case $name in
+    source | target) kind=mariadb ;;
+    mysql_*) kind=mysql ;;
+  esac
   if [ -e "$DIR/$name/port" ]; then
     "start_$kind" "$name" && return 0
     status=$?

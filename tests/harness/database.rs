@@ -1,6 +1,6 @@
-//! MariaDB as tests use it: statements, and the equality of two tables.
+//! MariaDB and MySQL as tests use them: statements, and the equality of two tables.
 
-use super::{Context as _, Result, bail, ensure, wait_for};
+use super::{Context as _, Kind, Result, bail, ensure, wait_for};
 use futures_util::StreamExt as _;
 use mysql_async::prelude::{FromRow, Queryable as _};
 use mysql_async::{Conn, OptsBuilder};
@@ -10,6 +10,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Database {
     connection: Conn,
+    kind: Kind,
 }
 
 impl Database {
@@ -22,8 +23,15 @@ impl Database {
             .user(Some("root"))
             .prefer_socket(false)
             .init(vec!["SET NAMES utf8mb4", "SET time_zone = '+00:00'"]);
-        let connection = Conn::new(options).await.with_context(|| format!("cannot connect to {address}"))?;
-        Ok(Self { connection })
+        let mut connection = Conn::new(options).await.with_context(|| format!("cannot connect to {address}"))?;
+        let version: Option<String> = connection.query_first("SELECT VERSION()").await?;
+        let mariadb = version.context("no version")?.contains("MariaDB");
+        Ok(Self { connection, kind: if mariadb { Kind::Mariadb } else { Kind::Mysql } })
+    }
+
+    /// What server it is.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Runs a statement; rows affected.
@@ -47,9 +55,24 @@ impl Database {
         self.connection.query(statement).await.with_context(|| shortened(statement))
     }
 
-    /// The server's GTID position.
+    /// The server's GTID position: all that it has committed.
     pub(crate) async fn gtid(&mut self) -> Result<String> {
-        self.row("SELECT @@global.gtid_binlog_pos").await
+        match self.kind {
+            Kind::Mariadb => self.row("SELECT @@global.gtid_binlog_pos").await,
+            Kind::Mysql => self.row("SELECT REPLACE(@@global.gtid_executed, '\n', '')").await,
+        }
+    }
+
+    /// A table expression with the column `seq`: the numbers from `first` to `last`, at most 1,000 of them unless the session
+    /// allows more.
+    pub(crate) fn numbers(&self, first: u32, last: u32) -> String {
+        match self.kind {
+            Kind::Mariadb => format!("seq_{first}_to_{last}"),
+            Kind::Mysql => format!(
+                "(WITH RECURSIVE numbers (seq) AS (SELECT CAST({first} AS UNSIGNED) \
+                 UNION ALL SELECT seq + 1 FROM numbers WHERE seq < {last}) SELECT seq FROM numbers) numbers"
+            ),
+        }
     }
 
     /// For each column of a table, in order: an expression that gives its bytes in hex, without loss.

@@ -2,7 +2,7 @@
 //! wholly or to a savepoint. It knows how many events of each kind a subscriber must see.
 
 use super::topics::Counts;
-use super::{Database, Result, Site, ensure};
+use super::{Database, Kind, Result, Site, ensure};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use std::collections::BTreeSet;
@@ -50,6 +50,9 @@ impl Load {
         // without gap locks, two writers of one table never wait for each other
         database.run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
         database.run(&format!("USE {}", site.name)).await?; // the tables of numbers have no schema of their own
+        if database.kind() == Kind::Mysql {
+            database.run("SET SESSION cte_max_recursion_depth = 10000").await?;
+        }
         Ok(Self {
             random: StdRng::seed_from_u64(seed ^ u64::from(first)),
             database,
@@ -128,8 +131,9 @@ impl Load {
              SELECT seq, CONCAT('用户', seq, '\\'\\\\'), seq % 90, CONCAT(seq, '@', {salt}), \
              IF(seq % 3, NULL, REPEAT(MD5(seq + {salt}), seq % 5)), IF(seq % 5, seq / 7 - {salt}, NULL), \
              IF(seq % 4, seq / 3e5, NULL), IF(seq % 2, UNHEX(CONCAT(MD5(seq + {salt}), '0000')), NULL) \
-             FROM seq_{first}_to_{last}",
-            self.table
+             FROM {}",
+            self.table,
+            self.database.numbers(first, last)
         );
         self.run(&statement, count).await?;
         self.model.next = last + 1;

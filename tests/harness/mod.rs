@@ -19,7 +19,7 @@ pub(crate) use anyhow::{Context, Result, bail, ensure};
 pub(crate) use database::Database;
 pub(crate) use load::Load;
 pub(crate) use otter::Otter;
-pub(crate) use servers::{Private, Servers};
+pub(crate) use servers::{Kind, Private, Servers};
 pub(crate) use site::Site;
 pub(crate) use wait::wait_for;
 

@@ -12,6 +12,15 @@ pub(crate) struct Servers {
     pub(crate) zookeeper: String,
     pub(crate) source: String,
     pub(crate) target: String,
+    pub(crate) mysql_source: String,
+    pub(crate) mysql_target: String,
+}
+
+/// A kind of database server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Mariadb,
+    Mysql,
 }
 
 impl Servers {
@@ -25,7 +34,20 @@ impl Servers {
             zookeeper: variable("OTTER_SERVERS_ZOOKEEPER")?,
             source: variable("OTTER_SERVERS_SOURCE")?,
             target: variable("OTTER_SERVERS_TARGET")?,
+            mysql_source: variable("OTTER_SERVERS_MYSQL_SOURCE")?,
+            mysql_target: variable("OTTER_SERVERS_MYSQL_TARGET")?,
         })
+    }
+
+    /// The same ones, with the servers of these kinds as `source` and `target`.
+    pub(crate) fn between(mut self, from: Kind, to: Kind) -> Self {
+        if from == Kind::Mysql {
+            self.source.clone_from(&self.mysql_source);
+        }
+        if to == Kind::Mysql {
+            self.target.clone_from(&self.mysql_target);
+        }
+        self
     }
 }
 
@@ -35,6 +57,7 @@ pub(crate) enum Name {
     Kafka,
     ZooKeeper,
     Source,
+    MysqlSource,
 }
 
 impl Name {
@@ -43,6 +66,7 @@ impl Name {
             Self::Kafka => "kafka",
             Self::ZooKeeper => "zookeeper",
             Self::Source => "source",
+            Self::MysqlSource => "mysql_source",
         }
     }
 }
@@ -74,6 +98,7 @@ impl Private {
                 Name::Kafka => private.servers.kafka = address,
                 Name::ZooKeeper => private.servers.zookeeper = address,
                 Name::Source => private.servers.source = address,
+                Name::MysqlSource => private.servers.mysql_source = address,
             }
         }
         Ok(private)

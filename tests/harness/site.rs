@@ -2,7 +2,7 @@
 //! and internal topics; own topics; own schemas at source and target.
 
 use super::otter::{Finished, command, finish, tail};
-use super::{Context as _, Database, Otter, Result, Servers, ensure};
+use super::{Context as _, Database, Kind, Otter, Result, Servers, ensure};
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -61,6 +61,11 @@ impl Site {
         );
         std::fs::write(site.path("otter.toml"), config)?;
         Ok(site)
+    }
+
+    /// A site on the shared servers of these kinds.
+    pub(crate) async fn between(test: &str, from: Kind, to: Kind) -> Result<Self> {
+        Self::new(test, Servers::shared()?.between(from, to)).await
     }
 
     /// A root connection to the source.
