@@ -255,7 +255,11 @@ fn writer_column(column: &Column) -> WriterColumn {
         ColumnType::DateTime { .. } => DatumKind::TimestampMicros,
         ColumnType::Timestamp { .. } => DatumKind::ZonedTimestamp,
         ColumnType::Time { .. } => DatumKind::MicroTime,
-        ColumnType::Text { .. } => DatumKind::Text,
+        ColumnType::Year => DatumKind::Int,
+        ColumnType::Bit { .. } => DatumKind::Bytes,
+        ColumnType::Text { .. } | ColumnType::Enum { .. } | ColumnType::Set { .. } | ColumnType::Json { .. } => {
+            DatumKind::Text
+        }
         ColumnType::Binary { .. } | ColumnType::Bytes { .. } => DatumKind::Bytes,
     };
     WriterColumn { name: column.name.clone(), kind, nullable: column.nullable }

@@ -14,6 +14,7 @@ use capture::binlog::server::verify_binary_columns;
 use capture::binlog::statement::{DdlKind, Statement};
 use capture::binlog::table_map::{parse_table_map, table_name};
 use mysql_async::prelude::Queryable;
+use schemas::charset::Charset;
 use schemas::check::Level;
 use schemas::documents::{Source, Start};
 use schemas::gtid::{Gtid, GtidPosition};
@@ -47,7 +48,7 @@ const ALL_TYPES: &str = "CREATE TABLE binlog_types.t (
 /// What the columns of [`ALL_TYPES`] are.
 fn all_types() -> Vec<(&'static str, ColumnType)> {
     let int = |bytes, unsigned| ColumnType::Int { bytes, unsigned };
-    let text = |length_bytes| ColumnType::Text { length_bytes };
+    let text = |length_bytes| ColumnType::Text { length_bytes, charset: Charset::Utf8 };
     let bytes = |length_bytes| ColumnType::Bytes { length_bytes };
     vec![
         ("i1", int(1, false)),
@@ -98,7 +99,7 @@ async fn every_carried_type_is_read_from_the_table_map() {
     )
     .await;
     let table = structure(&mut stream, "binlog_types", "t").unwrap();
-    let found: Vec<_> = table.columns.iter().map(|c| (c.name.as_str(), c.ty)).collect();
+    let found: Vec<_> = table.columns.iter().map(|c| (c.name.as_str(), c.ty.clone())).collect();
     assert_eq!(found, all_types());
     assert!(table.columns.iter().all(|c| c.nullable != ["i4", "i8u"].contains(&c.name.as_str())));
     assert_eq!(table.key, [5, 4]);

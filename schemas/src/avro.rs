@@ -6,6 +6,7 @@
 
 use serde_json::Value;
 
+use crate::checkpoint::Flavor;
 use crate::escape::{avro_name, avro_namespace};
 use crate::table::{Column, ColumnType, TableStructure};
 use crate::{Code, Error, Result};
@@ -19,10 +20,9 @@ pub struct EventSchemas {
     pub value: String,
 }
 
-/// `source`: Debezium's fields, then ours.
+/// Within `source`: Debezium's fields, then ours.
 const SOURCE: &str = concat!(
-    r#"{"type":"record","name":"Source","namespace":"io.debezium.connector.mariadb","fields":["#,
-    r#"{"name":"version","type":"string"},{"name":"connector","type":"string"},{"name":"name","type":"string"},"#,
+    r#""fields":[{"name":"version","type":"string"},{"name":"connector","type":"string"},{"name":"name","type":"string"},"#,
     r#"{"name":"ts_ms","type":"long"},{"name":"snapshot","type":[{"type":"string","connect.version":1,"#,
     r#""connect.parameters":{"allowed":"true,first,first_in_data_collection,last_in_data_collection,last,false,"#,
     r#"incremental"},"connect.default":"false","connect.name":"io.debezium.data.Enum"},"null"],"default":"false"},"#,
@@ -34,7 +34,7 @@ const SOURCE: &str = concat!(
     r#"{"name":"thread","type":["null","long"],"default":null},"#,
     r#"{"name":"query","type":["null","string"],"default":null},"#,
     r#"{"name":"ordinal","type":"long"},{"name":"generation","type":"int"}],"#,
-    r#""connect.version":1,"connect.name":"io.debezium.connector.mariadb.Source"}"#,
+    r#""connect.version":1,"#,
 );
 
 /// The envelope's fields behind `source`: Debezium's, then ours.
@@ -50,11 +50,11 @@ const TAIL: &str = concat!(
     r#""connect.version":1,"connect.name":"otter.Exact"}],"default":null}"#,
 );
 
-/// The schemas of a table's events on a topic (`names::topic`).
+/// The schemas of a table's events on a topic (`names::topic`), read from a server of the flavor.
 ///
 /// # Errors
 /// [`Code::TypeUnsupported`] when the key names a column that is not there.
-pub fn event_schemas(structure: &TableStructure, topic: &str) -> Result<EventSchemas> {
+pub fn event_schemas(structure: &TableStructure, topic: &str, flavor: Flavor) -> Result<EventSchemas> {
     let namespace = avro_namespace(topic);
     let columns: Vec<&Column> = structure.columns.iter().collect();
     let fields = fields(&columns);
@@ -68,12 +68,28 @@ pub fn event_schemas(structure: &TableStructure, topic: &str) -> Result<EventSch
         ),
         ns = namespace,
         fields = fields,
-        source = SOURCE,
+        source = source(flavor),
         tail = TAIL,
         schema = quoted(&structure.name.schema),
         table = quoted(&structure.name.table),
     );
     Ok(EventSchemas { key: key(structure, &namespace)?, value })
+}
+
+/// The record of `source`. Debezium names it after the connector.
+fn source(flavor: Flavor) -> String {
+    let namespace = format!("io.debezium.connector.{}", connector(flavor));
+    format!(
+        r#"{{"type":"record","name":"Source","namespace":"{namespace}",{SOURCE}"connect.name":"{namespace}.Source"}}"#
+    )
+}
+
+/// Debezium's name of the connector for a flavor of server.
+pub(crate) fn connector(flavor: Flavor) -> &'static str {
+    match flavor {
+        Flavor::Mariadb => "mariadb",
+        Flavor::Mysql => "mysql",
+    }
 }
 
 fn key(structure: &TableStructure, namespace: &str) -> Result<Option<String>> {
@@ -100,7 +116,7 @@ fn field(column: &Column) -> String {
     let name = avro_name(&column.name);
     let original =
         if name == column.name { String::new() } else { format!(r#","otter.name":{}"#, quoted(&column.name)) };
-    let ty = type_schema(column.ty);
+    let ty = type_schema(&column.ty);
     if column.nullable {
         format!(r#"{{"name":"{name}","type":["null",{ty}],"default":null{original}}}"#)
     } else {
@@ -108,8 +124,8 @@ fn field(column: &Column) -> String {
     }
 }
 
-fn type_schema(ty: ColumnType) -> String {
-    match ty {
+fn type_schema(ty: &ColumnType) -> String {
+    match *ty {
         ColumnType::Int { bytes: 1, .. } | ColumnType::Int { bytes: 2, unsigned: false } => {
             r#"{"type":"int","connect.type":"int16"}"#.into()
         }
@@ -119,18 +135,39 @@ fn type_schema(ty: ColumnType) -> String {
         ColumnType::Decimal { precision, scale } => decimal(precision, scale),
         ColumnType::Float => r#""float""#.into(),
         ColumnType::Double => r#""double""#.into(),
-        ColumnType::Date => named("int", "Date"),
-        ColumnType::DateTime { fsp: 0..=3 } => named("long", "Timestamp"),
-        ColumnType::DateTime { .. } => named("long", "MicroTimestamp"),
-        ColumnType::Timestamp { .. } => named("string", "ZonedTimestamp"),
-        ColumnType::Time { .. } => named("long", "MicroTime"),
+        ColumnType::Date => time("int", "Date"),
+        ColumnType::Year => time("int", "Year"),
+        ColumnType::DateTime { fsp: 0..=3 } => time("long", "Timestamp"),
+        ColumnType::DateTime { .. } => time("long", "MicroTimestamp"),
+        ColumnType::Timestamp { .. } => time("string", "ZonedTimestamp"),
+        ColumnType::Time { .. } => time("long", "MicroTime"),
+        ColumnType::Bit { bits: 1 } => r#""boolean""#.into(),
+        ColumnType::Bit { bits } => data("bytes", "Bits", &format!(r#""length":"{bits}""#)),
+        ColumnType::Enum { ref labels, .. } => data("string", "Enum", &allowed(labels)),
+        ColumnType::Set { ref labels, .. } => data("string", "EnumSet", &allowed(labels)),
         ColumnType::Text { .. } => r#""string""#.into(),
+        ColumnType::Json { .. } => data("string", "Json", ""),
         ColumnType::Binary { .. } | ColumnType::Bytes { .. } => r#""bytes""#.into(),
     }
 }
 
+/// One of Debezium's types of data, with the parameters' JSON.
+fn data(ty: &str, name: &str, parameters: &str) -> String {
+    let parameters = match parameters {
+        "" => String::new(),
+        some => format!(r#""connect.parameters":{{{some}}},"#),
+    };
+    format!(r#"{{"type":"{ty}","connect.version":1,{parameters}"connect.name":"io.debezium.data.{name}"}}"#)
+}
+
+/// The labels as Debezium writes them: a comma within one gets a backslash, nothing else does.
+fn allowed(labels: &[String]) -> String {
+    let escaped: Vec<String> = labels.iter().map(|label| label.replace(',', "\\,")).collect();
+    format!(r#""allowed":{}"#, quoted(&escaped.join(",")))
+}
+
 /// One of Debezium's types of time.
-fn named(ty: &str, name: &str) -> String {
+fn time(ty: &str, name: &str) -> String {
     format!(r#"{{"type":"{ty}","connect.version":1,"connect.name":"io.debezium.time.{name}"}}"#)
 }
 

@@ -4,6 +4,9 @@
 //! its structure can never belong to different moments.
 
 use std::fmt;
+use std::sync::Arc;
+
+use crate::charset::Charset;
 
 /// A table by schema and name, as the server spells them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,7 +31,7 @@ impl fmt::Display for TableName {
 }
 
 /// A column's type, with what is needed to read it from a row image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ColumnType {
     /// TINYINT to BIGINT.
     Int {
@@ -65,8 +68,36 @@ pub enum ColumnType {
         /// Fraction digits, 0 to 6.
         fsp: u8,
     },
-    /// CHAR, VARCHAR and the TEXT family in utf8mb4, utf8mb3 or ascii. MariaDB's JSON is one of them.
+    /// YEAR: one byte, 0 or the years since 1900.
+    Year,
+    /// BIT(bits), big-endian in `ceil(bits / 8)` bytes.
+    Bit {
+        /// 1 to 64.
+        bits: u8,
+    },
+    /// ENUM: the label's number, from 1; 0 is the empty string of a value that was not among the labels.
+    Enum {
+        /// Width in the image: 1 or 2 bytes.
+        length: u8,
+        /// The labels in order, in UTF-8.
+        labels: Arc<[String]>,
+    },
+    /// SET: a bit for each label, the first the lowest.
+    Set {
+        /// Width in the image: 1, 2, 3, 4 or 8 bytes.
+        length: u8,
+        /// The labels in order, in UTF-8; at most 64.
+        labels: Arc<[String]>,
+    },
+    /// CHAR, VARCHAR and the TEXT family. MariaDB's JSON is one of them.
     Text {
+        /// Size of the length prefix in the image, 1 to 4 bytes.
+        length_bytes: u8,
+        /// What the bytes mean.
+        charset: Charset,
+    },
+    /// JSON in MySQL's binary form.
+    Json {
         /// Size of the length prefix in the image, 1 to 4 bytes.
         length_bytes: u8,
     },

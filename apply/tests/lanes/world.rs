@@ -13,6 +13,8 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use schemas::charset::Charset;
+use schemas::checkpoint::Flavor;
 use schemas::documents::Document;
 use schemas::encode::{EventEncoder, Op, RowEvent, RowPosition, SchemaIds, SourceBlock, SourceFacts};
 use schemas::kafka::KafkaOptions;
@@ -268,6 +270,7 @@ impl World {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_micros();
         let now = i64::try_from(now).expect("fits");
         let source = SourceBlock::new(&SourceFacts {
+            flavor: schemas::checkpoint::Flavor::Mariadb,
             version: "test",
             name: &self.name,
             ts_ms: now / 1000,
@@ -405,7 +408,7 @@ async fn connect(cluster: &str) -> Coordination {
 async fn table(coordination: &Coordination, prefix: &str, name: TableName) -> Table {
     let topic = schemas::names::topic(prefix, &name);
     let structure = structure(name.clone());
-    let texts = schemas::avro::event_schemas(&structure, &topic).expect("schemas");
+    let texts = schemas::avro::event_schemas(&structure, &topic, Flavor::Mariadb).expect("schemas");
     let store = coordination.schemas();
     let key = store.register(&schemas::names::key_subject(&topic), &texts.key.expect("a key")).await.expect("key");
     let value = store.register(&schemas::names::value_subject(&topic), &texts.value).await.expect("value");
@@ -419,7 +422,7 @@ fn structure(name: TableName) -> TableStructure {
         name,
         columns: vec![
             column("id", ColumnType::Int { bytes: 4, unsigned: false }, false),
-            column("name", ColumnType::Text { length_bytes: 2 }, true),
+            column("name", ColumnType::Text { length_bytes: 2, charset: Charset::Utf8 }, true),
         ],
         key: vec![0],
     }

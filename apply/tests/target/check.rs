@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemas::charset::Charset;
 use schemas::check::{Finding, Level};
 use schemas::documents::{Document, Pipeline, Target};
 use schemas::table::{Column, ColumnType, TableName, TableStructure};
@@ -27,7 +28,7 @@ fn source(name: &str) -> (TableName, TableStructure) {
     let name = TableName::new("shop", name);
     let columns = vec![
         column("id", ColumnType::Int { bytes: 4, unsigned: false }, false),
-        column("name", ColumnType::Text { length_bytes: 2 }, true),
+        column("name", ColumnType::Text { length_bytes: 2, charset: Charset::Utf8 }, true),
         column("odd `one`", ColumnType::Double, true),
     ];
     (name.clone(), TableStructure { name, columns, key: vec![0] })

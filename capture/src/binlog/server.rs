@@ -7,6 +7,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, Row};
 use schemas::check::Level;
+use schemas::checkpoint::Flavor;
 use schemas::documents::{Source, Start};
 use schemas::gtid::GtidPosition;
 use schemas::server::ServerAccess;
@@ -45,8 +46,8 @@ pub struct SourceServer {
     pub address: String,
     /// The user as the server knows it, quoted: `` `otter`@`%` ``.
     pub user: String,
-    /// What kind of server it is: `mariadb`.
-    pub flavor: &'static str,
+    /// What kind of server it is.
+    pub flavor: Flavor,
     /// Its version, as it says it.
     pub version: String,
     /// Its server_id.
@@ -76,7 +77,7 @@ pub(crate) async fn inspect(source: &Source) -> Result<(SourceServer, Vec<Verdic
         opts,
         address,
         user: String::new(),
-        flavor: "mariadb",
+        flavor: Flavor::Mariadb,
         version: String::new(),
         server_id: 0,
         collations: Collations::default(),

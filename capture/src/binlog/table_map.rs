@@ -4,6 +4,7 @@
 //! without loss is refused by the column's name; so is an event without the metadata that settles names, signs and
 //! character sets. Callers filter by [`table_name`] first: a table that nobody follows may hold anything.
 
+use schemas::charset::Charset;
 use schemas::table::{Column, ColumnType, TableName, TableStructure};
 use schemas::{Code, Error, Result};
 
@@ -12,8 +13,6 @@ use super::server::Collations;
 
 /// The collation `binary`: the column holds bytes, not text.
 const BINARY: u64 = 63;
-/// Character sets whose bytes are UTF-8 as they stand.
-const UTF8_CHARSETS: [&str; 4] = ["utf8mb4", "utf8mb3", "utf8", "ascii"];
 
 /// Column types by their numbers in TABLE_MAP.
 mod code {
@@ -319,8 +318,10 @@ impl Types<'_> {
             return Ok(bytes);
         }
         match self.collations.charset(collation) {
-            Some(charset) if UTF8_CHARSETS.contains(&charset) => Ok(ColumnType::Text { length_bytes }),
-            Some(charset) => Err(self.refused(name, &format!("text in {charset}"))),
+            Some(name_of_set) => match Charset::of(name_of_set) {
+                Some(charset) => Ok(ColumnType::Text { length_bytes, charset }),
+                None => Err(self.refused(name, &format!("text in {name_of_set}"))),
+            },
             None => Err(self.refused(name, &format!("text in the unknown collation {collation}"))),
         }
     }
@@ -362,7 +363,7 @@ mod tests {
     use super::*;
 
     fn collations() -> Collations {
-        [(45, "utf8mb4"), (63, "binary"), (8, "latin1"), (33, "utf8mb3")].into_iter().collect()
+        [(45, "utf8mb4"), (63, "binary"), (9, "latin2"), (33, "utf8mb3")].into_iter().collect()
     }
 
     /// A TABLE_MAP body of shop.t out of (name, type, metadata), the optional metadata behind.
@@ -399,17 +400,17 @@ mod tests {
         assert_eq!(table_name(&body), Some((&b"shop"[..], &b"t"[..])));
         assert_eq!(table.name, TableName::new("shop", "t"));
         assert_eq!(table.key, [3, 0]);
-        let types: Vec<_> = table.columns.iter().map(|c| c.ty).collect();
+        let types: Vec<_> = table.columns.iter().map(|c| c.ty.clone()).collect();
         assert_eq!(
             types,
             [
                 ColumnType::Int { bytes: 4, unsigned: true },
-                ColumnType::Text { length_bytes: 2 },
+                ColumnType::Text { length_bytes: 2, charset: Charset::Utf8 },
                 ColumnType::Decimal { precision: 10, scale: 2 },
                 ColumnType::Int { bytes: 1, unsigned: false },
                 ColumnType::Binary { length: 20, length_bytes: 1 },
-                ColumnType::Text { length_bytes: 2 }, // CHAR(255) in utf8mb4: 1020 bytes
-                ColumnType::Text { length_bytes: 2 },
+                ColumnType::Text { length_bytes: 2, charset: Charset::Utf8 }, // CHAR(255) in utf8mb4: 1020 bytes
+                ColumnType::Text { length_bytes: 2, charset: Charset::Utf8 },
             ]
         );
         assert_eq!(table.columns.iter().map(|c| c.nullable).collect::<Vec<_>>()[..3], [false, true, false]);
@@ -427,7 +428,7 @@ mod tests {
             (code::JSON, &[4], 45, "JSON"),
             (code::GEOMETRY, &[4], 45, "GEOMETRY"),
             (code::VARCHAR_COMPRESSED, &[10, 0], 45, "compressed"),
-            (code::VARCHAR, &[10, 0], 8, "latin1"),
+            (code::VARCHAR, &[10, 0], 9, "latin2"),
             (code::VARCHAR, &[10, 0], 200, "unknown collation"),
             (99, &[], 45, "unknown"),
         ] {

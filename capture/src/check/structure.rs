@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemas::charset::Charset;
 use schemas::documents::Source;
 use schemas::table::{Column, ColumnType, TableName, TableStructure};
 use schemas::{Error, Result};
@@ -83,7 +84,9 @@ fn column_type(row: &Row) -> Option<ColumnType> {
         "datetime" => ColumnType::DateTime { fsp },
         "timestamp" => ColumnType::Timestamp { fsp },
         "time" => ColumnType::Time { fsp },
-        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => ColumnType::Text { length_bytes },
+        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => {
+            ColumnType::Text { length_bytes, charset: Charset::Utf8 }
+        }
         "binary" => ColumnType::Binary { length: u16::try_from(octets).ok()?, length_bytes },
         "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => ColumnType::Bytes { length_bytes },
         _ => return None,
@@ -111,9 +114,12 @@ mod tests {
         ];
         let found = structure(TableName::new("s", "t"), &rows).expect("carried");
         assert_eq!(found.key, [1, 0]);
-        let types: Vec<_> = found.columns.iter().map(|c| c.ty).collect();
+        let types: Vec<_> = found.columns.iter().map(|c| c.ty.clone()).collect();
         let int = ColumnType::Int { bytes: 4, unsigned: true };
-        assert_eq!(types, [int, ColumnType::Text { length_bytes: 2 }, ColumnType::DateTime { fsp: 3 }]);
+        assert_eq!(
+            types,
+            [int, ColumnType::Text { length_bytes: 2, charset: Charset::Utf8 }, ColumnType::DateTime { fsp: 3 }]
+        );
         assert!(!found.columns[0].nullable && found.columns[2].nullable);
         assert!(structure(TableName::new("s", "t"), &[row("x", "geometry", "point", [None; 5])]).is_none());
     }

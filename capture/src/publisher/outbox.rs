@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use schemas::checkpoint::{BEGIN_KEY, Begin, CHECKPOINT_KEY, Checkpoint};
+use schemas::checkpoint::{BEGIN_KEY, Begin, CHECKPOINT_KEY, Checkpoint, Flavor};
 use schemas::encode::{SourceBlock, SourceFacts};
 use schemas::gtid::Gtid;
 use schemas::kafka::KafkaOptions;
@@ -73,6 +73,7 @@ pub(crate) struct Outbox {
     prefix: String,
     epoch: u64,
     generation: i32,
+    flavor: Flavor,
     open: Option<Load>,
     /// Number of the Kafka transaction, to count the topics it touches.
     number: u64,
@@ -105,6 +106,7 @@ impl Outbox {
             prefix: prefix.to_owned(),
             epoch: last.epoch,
             generation: last.generation,
+            flavor: last.server.flavor,
             open: None,
             number: 0,
             emitter: Emitter::default(),
@@ -127,7 +129,7 @@ impl Outbox {
         for held in rows {
             let known = self.blocks.by_plan.iter().position(|(of, _)| Arc::ptr_eq(of, &held.plan));
             let known = known.unwrap_or_else(|| {
-                let block = block(&self.prefix, self.generation, origin, &held.plan);
+                let block = block(&self.prefix, self.generation, self.flavor, origin, &held.plan);
                 self.blocks.by_plan.push((Arc::clone(&held.plan), block));
                 self.blocks.by_plan.len() - 1
             });
@@ -227,8 +229,9 @@ fn gone() -> Error {
     Error::new(Code::TransactionFailed, "the producer was given up")
 }
 
-fn block(prefix: &str, generation: i32, origin: Origin<'_>, plan: &Plan) -> SourceBlock {
+fn block(prefix: &str, generation: i32, flavor: Flavor, origin: Origin<'_>, plan: &Plan) -> SourceBlock {
     SourceBlock::new(&SourceFacts {
+        flavor,
         version: env!("CARGO_PKG_VERSION"),
         name: prefix,
         ts_ms: i64::from(origin.timestamp) * 1000,
@@ -244,7 +247,7 @@ fn block(prefix: &str, generation: i32, origin: Origin<'_>, plan: &Plan) -> Sour
 
 #[cfg(test)]
 mod tests {
-    use schemas::checkpoint::{Flavor, ServerIdentity};
+    use schemas::checkpoint::ServerIdentity;
 
     use super::*;
     use crate::kafka::topics::{Topics, Wanted};

@@ -201,7 +201,7 @@ impl Plans {
         let Workshop { followed, server, schemas, topics, metrics, runtime } = &self.workshop;
         let source = &followed.source;
         let topic = source.topic_for(&structure.name)?;
-        let texts = avro::event_schemas(structure, &topic)?;
+        let texts = avro::event_schemas(structure, &topic, server.flavor)?;
         let settings = source.topic_settings(&structure.name);
         let known = self.topics.get(&topic).copied();
         let ids = runtime.block_on(async {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use coordination::Lease;
-use schemas::checkpoint::{Checkpoint, Flavor, ServerIdentity};
+use schemas::checkpoint::{Checkpoint, ServerIdentity};
 use schemas::documents::Source;
 use schemas::{Code, Error, Result, names};
 use tokio::sync::{oneshot, watch};
@@ -91,7 +91,7 @@ impl<'a> Session<'a> {
     async fn starting_point(&self, recovered: Recovered, server: &SourceServer, topic: &str) -> Result<Checkpoint> {
         let source = &self.runner.source;
         let epoch = recovered.last_epoch() + 1;
-        let identity = ServerIdentity { flavor: Flavor::Mariadb, server_id: server.server_id };
+        let identity = ServerIdentity { flavor: server.flavor, server_id: server.server_id };
         if let Some(begin) = &recovered.unfinished {
             tracing::warn!(
                 source = %source.name,

@@ -2,12 +2,15 @@
 //!
 //! Never panics on any bytes: what is shorter than it should be, or no server writes, is a [`Fault`].
 
+use super::charset;
 use super::decimal::{Decimal, TEXT_BYTES, UNSCALED_BYTES, put_number};
 use super::fault::{Fault, SHORT};
 use super::temporal::{self, ZONED_BYTES, fraction_bytes};
-use super::write::{LONG_BYTES, put_bytes, put_long};
+use super::write::{LONG_BYTES, put_bytes, put_long, put_text};
+use crate::charset::Charset;
 use crate::partition::{Canonical, Tag};
 use crate::table::ColumnType;
+use std::sync::Arc;
 
 /// Bytes that a value takes in the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +39,7 @@ impl Width {
 }
 
 /// How a value is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     Signed,
     Unsigned,
@@ -49,13 +52,22 @@ pub(super) enum Kind {
     DateTimeMicros(u8),
     Timestamp(u8),
     Time(u8),
+    Year,
+    /// BIT(1).
+    Bool,
+    Bits,
+    Enum(Arc<[String]>),
+    Set(Arc<[String]>),
+    /// Text whose bytes are UTF-8 as they stand.
     Text,
+    /// Text to be decoded.
+    Encoded(Charset),
     Binary(u16),
     Bytes,
 }
 
 /// A column's plan.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct ColumnPlan {
     pub(super) width: Width,
     pub(super) kind: Kind,
@@ -64,8 +76,8 @@ pub(super) struct ColumnPlan {
 
 impl ColumnPlan {
     /// The plan for a type; none when the type's parameters are not ones a server has.
-    pub(super) fn new(ty: ColumnType, nullable: bool) -> Option<Self> {
-        let (width, kind) = match ty {
+    pub(super) fn new(ty: &ColumnType, nullable: bool) -> Option<Self> {
+        let (width, kind) = match *ty {
             ColumnType::Int { bytes: 8, unsigned: true } => (Width::Fixed(8), Kind::Unsigned64),
             ColumnType::Int { bytes: bytes @ (1..=4 | 8), unsigned } => {
                 (Width::Fixed(bytes), if unsigned { Kind::Unsigned } else { Kind::Signed })
@@ -85,7 +97,19 @@ impl ColumnPlan {
             }
             ColumnType::Timestamp { fsp: fsp @ 0..=6 } => (Width::Fixed(4 + fraction_bytes(fsp)), Kind::Timestamp(fsp)),
             ColumnType::Time { fsp: fsp @ 0..=6 } => (Width::Fixed(3 + fraction_bytes(fsp)), Kind::Time(fsp)),
-            ColumnType::Text { length_bytes: bytes @ 1..=4 } => (Width::Prefix(bytes), Kind::Text),
+            ColumnType::Year => (Width::Fixed(1), Kind::Year),
+            ColumnType::Bit { bits: 1 } => (Width::Fixed(1), Kind::Bool),
+            ColumnType::Bit { bits: bits @ 2..=64 } => (Width::Fixed(bits.div_ceil(8)), Kind::Bits),
+            ColumnType::Enum { length: length @ 1..=2, ref labels } => {
+                (Width::Fixed(length), Kind::Enum(Arc::clone(labels)))
+            }
+            ColumnType::Set { length: length @ (1..=4 | 8), ref labels } if labels.len() <= 8 * usize::from(length) => {
+                (Width::Fixed(length), Kind::Set(Arc::clone(labels)))
+            }
+            ColumnType::Text { length_bytes: bytes @ 1..=4, charset } => {
+                let kind = if charset == Charset::Utf8 { Kind::Text } else { Kind::Encoded(charset) };
+                (Width::Prefix(bytes), kind)
+            }
             ColumnType::Binary { length, length_bytes: bytes @ 1..=2 } => (Width::Prefix(bytes), Kind::Binary(length)),
             ColumnType::Bytes { length_bytes: bytes @ 1..=4 } => (Width::Prefix(bytes), Kind::Bytes),
             _ => return None,
@@ -94,7 +118,7 @@ impl ColumnPlan {
     }
 
     /// Bytes of Avro that a value takes at most, leaving out the contents of text and bytes of any length.
-    pub(super) fn bound(self) -> usize {
+    pub(super) fn bound(&self) -> usize {
         1 + match self.kind {
             Kind::Decimal(_) | Kind::Unsigned64 => 1 + UNSCALED_BYTES,
             Kind::Timestamp(_) => 1 + ZONED_BYTES,
@@ -105,7 +129,7 @@ impl ColumnPlan {
 
     /// Appends the value as Avro, without a union's index. May leave a part behind when it fails.
     #[inline]
-    pub(super) fn write(self, value: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    pub(super) fn write(&self, value: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
         match self.kind {
             Kind::Signed => put_long(signed(value)?, out),
             Kind::Unsigned => put_long(unsigned(value)?.cast_signed(), out),
@@ -122,6 +146,21 @@ impl ColumnPlan {
                 put_bytes(&text[..used], out);
             }
             Kind::Time(fsp) => put_long(temporal::time(value, fsp)?, out),
+            Kind::Year => put_long(year(value)?, out),
+            Kind::Bool => out.push(value.first().ok_or(SHORT)? & 1),
+            Kind::Bits => {
+                put_long(value.len() as i64, out); // at most 8
+                out.extend(value.iter().rev());
+            }
+            Kind::Enum(ref labels) => put_bytes(label(labels, value)?.as_bytes(), out),
+            Kind::Set(ref labels) => {
+                let length = members(labels, value)?.map(|label| label.len() + 1).sum::<usize>().saturating_sub(1);
+                put_long(length as i64, out); // at most 64 labels of a TABLE_MAP
+                join(members(labels, value)?, |part| out.extend_from_slice(part));
+            }
+            Kind::Encoded(charset) => {
+                put_text(out, |out| charset::decode(charset, value, out)).map_err(Fault::Unsupported)?;
+            }
             Kind::Text => {
                 if std::str::from_utf8(value).is_err() {
                     return Err(Fault::Unsupported("text that is not UTF-8"));
@@ -141,7 +180,7 @@ impl ColumnPlan {
     }
 
     /// Feeds the value's canonical form (docs/formats/partitions.md).
-    pub(super) fn canonical(self, value: &[u8], sink: &mut impl Canonical) -> Result<(), Fault> {
+    pub(super) fn canonical(&self, value: &[u8], sink: &mut impl Canonical) -> Result<(), Fault> {
         match self.kind {
             Kind::Signed => sink.number(Tag::Number, i128::from(signed(value)?)),
             Kind::Unsigned | Kind::Unsigned64 => sink.number(Tag::Number, i128::from(unsigned(value)?)),
@@ -161,10 +200,62 @@ impl ColumnPlan {
                 sink.number(Tag::Timestamp, i128::from(seconds * 1_000_000 + micros));
             }
             Kind::Time(fsp) => sink.number(Tag::Time, i128::from(temporal::time(value, fsp)?)),
+            Kind::Year => sink.number(Tag::Number, i128::from(year(value)?)),
+            Kind::Bool | Kind::Bits => {
+                sink.number(Tag::Number, value.iter().fold(0, |number, byte| number << 8 | i128::from(*byte)));
+            }
+            Kind::Enum(ref labels) => sink.text(label(labels, value)?.as_bytes()),
+            Kind::Set(ref labels) => {
+                let mut text = Vec::new();
+                join(members(labels, value)?, |part| text.extend_from_slice(part));
+                sink.text(&text);
+            }
+            Kind::Encoded(charset) => {
+                let mut text = Vec::new();
+                match charset::decode(charset, value, &mut text) {
+                    Ok(()) => sink.text(&text),
+                    Err(_) => sink.text(value),
+                }
+            }
             Kind::Text => sink.text(value),
             Kind::Binary(_) | Kind::Bytes => sink.bytes(Tag::Bytes, value),
         }
         Ok(())
+    }
+}
+
+/// 0, or the year that a YEAR's byte counts from 1900.
+fn year(value: &[u8]) -> Result<i64, Fault> {
+    Ok(match *value.first().ok_or(SHORT)? {
+        0 => 0,
+        since => 1900 + i64::from(since),
+    })
+}
+
+/// The label of an ENUM's number; 0 is the empty string.
+fn label<'a>(labels: &'a [String], value: &[u8]) -> Result<&'a str, Fault> {
+    let Some(index) = unsigned(value)?.checked_sub(1) else { return Ok("") };
+    let label = usize::try_from(index).ok().and_then(|index| labels.get(index));
+    label.map(String::as_str).ok_or(Fault::Corrupt("an ENUM's number beyond its labels"))
+}
+
+/// The labels of a SET's bits.
+fn members<'a>(labels: &'a [String], value: &[u8]) -> Result<impl Iterator<Item = &'a str>, Fault> {
+    let bits = unsigned(value)?;
+    if u64::BITS - bits.leading_zeros() > u32::try_from(labels.len()).unwrap_or(u32::MAX) {
+        return Err(Fault::Corrupt("a SET's bit beyond its labels"));
+    }
+    let set = labels.iter().enumerate().filter(move |(place, _)| bits >> place & 1 == 1);
+    Ok(set.map(|(_, label)| label.as_str()))
+}
+
+/// Hands over the labels with a comma between each two.
+fn join<'a>(labels: impl Iterator<Item = &'a str>, mut put: impl FnMut(&[u8])) {
+    for (place, label) in labels.enumerate() {
+        if place > 0 {
+            put(b",");
+        }
+        put(label.as_bytes());
     }
 }
 

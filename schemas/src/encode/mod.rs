@@ -9,6 +9,7 @@
 //! [`Code::BinlogCorrupt`], values that the typed field cannot carry (zero dates, text that is not UTF-8)
 //! [`Code::ValueUnsupported`] with column and value. After an error the buffer is as it was before.
 
+mod charset;
 mod column;
 mod decimal;
 mod fault;
@@ -109,7 +110,7 @@ impl EventEncoder {
         }
         let mut columns = Vec::with_capacity(structure.columns.len());
         for column in &structure.columns {
-            let plan = ColumnPlan::new(column.ty, column.nullable);
+            let plan = ColumnPlan::new(&column.ty, column.nullable);
             columns.push(plan.ok_or_else(|| invalid(format!("column {} is of type {:?}", column.name, column.ty)))?);
         }
         if structure.key.len() > KEY_PARTS {
@@ -128,7 +129,7 @@ impl EventEncoder {
             table: structure.name.clone(),
             ids,
             bitmap: columns.len().div_ceil(8),
-            bound: columns.iter().map(|column| column.bound()).sum(),
+            bound: columns.iter().map(ColumnPlan::bound).sum(),
             names: structure.columns.iter().map(|column| column.name.clone()).collect(),
             columns,
             key: structure.key.clone(),
@@ -241,7 +242,7 @@ impl EventEncoder {
 
     #[inline]
     fn write_value(&self, index: usize, value: Option<&[u8]>, out: &mut Vec<u8>) -> Result<()> {
-        let column = self.columns[index];
+        let column = &self.columns[index];
         let Some(value) = value else {
             out.push(FIRST); // the walk has seen that the column is nullable
             return Ok(());

@@ -2,10 +2,14 @@
 
 use super::RowPosition;
 use super::write::{FIRST, LONG_BYTES, SECOND, put_bytes, put_long, put_some_long};
+use crate::avro::connector;
+use crate::checkpoint::Flavor;
 
 /// What is constant in `source` over a transaction's rows of one table.
 #[derive(Debug, Clone, Copy)]
 pub struct SourceFacts<'a> {
+    /// What kind of server the source is: Debezium's `connector`.
+    pub flavor: Flavor,
     /// Otter's version.
     pub version: &'a str,
     /// The source's topic prefix (Debezium's logical name).
@@ -44,7 +48,7 @@ impl SourceBlock {
     pub fn new(facts: &SourceFacts<'_>) -> Self {
         let mut out = Vec::with_capacity(256);
         put_bytes(facts.version.as_bytes(), &mut out);
-        put_bytes(b"mariadb", &mut out); // connector
+        put_bytes(connector(facts.flavor).as_bytes(), &mut out);
         put_bytes(facts.name.as_bytes(), &mut out);
         put_long(facts.ts_ms, &mut out);
         out.push(FIRST); // snapshot: its union begins with the string

@@ -24,6 +24,17 @@ pub(super) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
+/// Appends a string of a length that is known once `write` has appended it.
+pub(super) fn put_text<E>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+    let start = out.len();
+    let done = write(out);
+    let end = out.len();
+    put_long((end - start) as i64, out);
+    let prefix = out.len() - end;
+    out[start..].rotate_right(prefix);
+    done
+}
+
 /// Appends the second branch of `["null", long]`.
 pub(super) fn put_some_long(value: i64, out: &mut Vec<u8>) {
     out.push(SECOND);

@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 
 use schemas::avro::event_schemas;
+use schemas::charset::Charset;
+use schemas::checkpoint::Flavor;
 use schemas::decode::EventDecoder;
 use schemas::encode::{EventEncoder, Op, RowEvent, RowPosition, SourceBlock};
 use schemas::names;
@@ -21,10 +23,10 @@ pub(crate) fn one_column(ty: ColumnType) -> TableStructure {
 
 fn tb_user() -> TableStructure {
     let int = |bytes, unsigned| ColumnType::Int { bytes, unsigned };
-    let text = ColumnType::Text { length_bytes: 1 };
+    let text = ColumnType::Text { length_bytes: 1, charset: Charset::Utf8 };
     let columns = [
         ("id", int(4, true)),
-        ("username", text),
+        ("username", text.clone()),
         ("age", int(4, false)),
         ("email", text),
         ("created_time", ColumnType::DateTime { fsp: 0 }),
@@ -84,7 +86,7 @@ fn comparable(mut value: Value, ours: &[&str]) -> Value {
 #[test]
 fn schemas_are_debeziums_and_ours_at_the_end() {
     let structure = tb_user();
-    let texts = event_schemas(&structure, &names::topic("shop", &structure.name)).expect("schemas");
+    let texts = event_schemas(&structure, &names::topic("shop", &structure.name), Flavor::Mariadb).expect("schemas");
     let key = texts.key.expect("a key");
     is_frozen("tb_user-key.avsc", &key);
     is_frozen("tb_user-value.avsc", &texts.value);
@@ -118,7 +120,7 @@ fn every_type_as_debezium_registers_it() {
         ColumnType::DateTime { fsp: 4 },
         ColumnType::Timestamp { fsp: 6 },
         ColumnType::Time { fsp: 0 },
-        ColumnType::Text { length_bytes: 4 },
+        ColumnType::Text { length_bytes: 4, charset: Charset::Utf8 },
         ColumnType::Binary { length: 4, length_bytes: 1 },
         ColumnType::Bytes { length_bytes: 2 },
     ]);
@@ -126,7 +128,7 @@ fn every_type_as_debezium_registers_it() {
     let columns = columns.map(|(i, ty)| Column { name: format!("{i}-ünï"), ty, nullable: i % 2 == 1 });
     let structure =
         TableStructure { name: TableName::new("my-db", "日本"), columns: columns.collect(), key: vec![2, 0] };
-    let texts = event_schemas(&structure, &names::topic("shop", &structure.name)).expect("schemas");
+    let texts = event_schemas(&structure, &names::topic("shop", &structure.name), Flavor::Mariadb).expect("schemas");
     is_frozen("every_type-key.avsc", &texts.key.expect("a key"));
     is_frozen("every_type-value.avsc", &texts.value);
 }
@@ -177,7 +179,7 @@ fn debeziums_own_schema_is_refused_for_lack_of_an_ordinal() {
 #[test]
 fn a_later_version_may_add_fields_and_swap_them() {
     let structure = tb_user();
-    let mut value = json(&event_schemas(&structure, "shop.retl.tb_user").expect("schemas").value);
+    let mut value = json(&event_schemas(&structure, "shop.retl.tb_user", Flavor::Mariadb).expect("schemas").value);
     let fields = value["fields"].as_array_mut().expect("fields");
     fields.rotate_right(1);
     fields.push(json(

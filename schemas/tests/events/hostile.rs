@@ -3,6 +3,8 @@
 use avro_rs::types::Value;
 use proptest::prelude::*;
 use schemas::avro::event_schemas;
+use schemas::charset::Charset;
+use schemas::checkpoint::Flavor;
 use schemas::decode::EventDecoder;
 use schemas::encode::{EventEncoder, Op, RowEvent, RowPosition, SourceBlock};
 use schemas::table::ColumnType;
@@ -80,7 +82,7 @@ proptest! {
     ) {
         let Case { structure, after, .. } = &case;
         let encoder = EventEncoder::compile(structure, ids(structure)).expect("a plan");
-        let texts = event_schemas(structure, "shop.shop.tb_user").expect("schemas");
+        let texts = event_schemas(structure, "shop.shop.tb_user", Flavor::Mariadb).expect("schemas");
         let decoder = EventDecoder::compile(&texts.value).expect("a plan");
         let mut framed = vec![];
         encode(&encoder, &image(structure, after), &mut framed).expect("encoded");
@@ -112,7 +114,7 @@ proptest! {
         length in 0..40_usize,
         instead in prop_oneof![Just(""), Just("null"), Just("{}"), Just("[]"), Just("\"Value\""), Just("0"), Just("\"x\":1,")],
     ) {
-        let text = event_schemas(&case.structure, "shop.shop.tb_user").expect("schemas").value;
+        let text = event_schemas(&case.structure, "shop.shop.tb_user", Flavor::Mariadb).expect("schemas").value;
         let from = (0..=from.index(text.len())).rev().find(|at| text.is_char_boundary(*at)).expect("a boundary");
         let to = (from + length..).find(|at| *at >= text.len() || text.is_char_boundary(*at)).expect("a boundary");
         let changed = format!("{}{instead}{}", &text[..from], &text[to.min(text.len())..]);
@@ -124,7 +126,7 @@ proptest! {
 
 #[test]
 fn values_that_typed_fields_cannot_carry_are_named() {
-    let text = ColumnType::Text { length_bytes: 1 };
+    let text = ColumnType::Text { length_bytes: 1, charset: Charset::Utf8 };
     let cases: [(ColumnType, &[u8]); 9] = [
         (ColumnType::Date, &[0, 0, 0]),
         (ColumnType::Date, &[0x20, 0xd0, 0x0f]),                // 2024-01-00
@@ -133,11 +135,11 @@ fn values_that_typed_fields_cannot_carry_are_named() {
         (ColumnType::DateTime { fsp: 0 }, &[0x80, 0, 0, 0, 1]), // 0000-00-00 00:00:01
         (ColumnType::Timestamp { fsp: 0 }, &[0, 0, 0, 0]),
         (ColumnType::Timestamp { fsp: 6 }, &[0, 0, 0, 0, 0, 0, 0]),
-        (text, &[1, 0xff]),
+        (text.clone(), &[1, 0xff]),
         (text, &[3, 0xed, 0xa0, 0x80]), // a surrogate
     ];
     for (ty, value) in cases {
-        let encoder = EventEncoder::compile(&one_column(ty), IDS).expect("a plan");
+        let encoder = EventEncoder::compile(&one_column(ty.clone()), IDS).expect("a plan");
         let image = [&[0], value].concat();
         let mut out = vec![1, 2, 3];
         for error in [
@@ -191,11 +193,11 @@ fn structures_that_no_server_has_are_refused() {
         ColumnType::Decimal { precision: 4, scale: 5 },
         ColumnType::Decimal { precision: 60, scale: 39 },
         ColumnType::Time { fsp: 7 },
-        ColumnType::Text { length_bytes: 0 },
+        ColumnType::Text { length_bytes: 0, charset: Charset::Utf8 },
         ColumnType::Bytes { length_bytes: 5 },
         ColumnType::Binary { length: 4, length_bytes: 3 },
     ] {
-        let error = EventEncoder::compile(&one_column(ty), IDS).expect_err("refused");
+        let error = EventEncoder::compile(&one_column(ty.clone()), IDS).expect_err("refused");
         assert_eq!(error.code(), Code::TypeUnsupported, "{ty:?}");
     }
     let good = one_column(ColumnType::Double);
@@ -209,7 +211,7 @@ fn structures_that_no_server_has_are_refused() {
 #[test]
 fn an_exact_that_is_not_null_is_refused() {
     let structure = one_column(ColumnType::Int { bytes: 4, unsigned: false });
-    let text = event_schemas(&structure, "shop.shop.tb_user").expect("schemas").value;
+    let text = event_schemas(&structure, "shop.shop.tb_user", Flavor::Mariadb).expect("schemas").value;
     let row = [Cell::Int(1)];
     let event = Event {
         op: Op::Create,

@@ -17,13 +17,13 @@ pub(crate) fn image(structure: &TableStructure, row: &[Cell]) -> Vec<u8> {
         out[row.len() / 8] |= 0xff << (row.len() % 8);
     }
     for (column, cell) in structure.columns.iter().zip(row) {
-        put(column.ty, cell, &mut out);
+        put(&column.ty, cell, &mut out);
     }
     out
 }
 
-fn put(ty: ColumnType, cell: &Cell, out: &mut Vec<u8>) {
-    match (ty, cell) {
+fn put(ty: &ColumnType, cell: &Cell, out: &mut Vec<u8>) {
+    match (ty.clone(), cell) {
         (_, Cell::Null) => {}
         (ColumnType::Int { bytes, .. }, Cell::Int(n)) => out.extend(&n.to_le_bytes()[..usize::from(bytes)]),
         (ColumnType::Decimal { precision, scale }, Cell::Decimal { negative, digits }) => {
@@ -53,7 +53,7 @@ fn put(ty: ColumnType, cell: &Cell, out: &mut Vec<u8>) {
             let packed = (hms << 24) + i64::from(*micros);
             time(if *negative { -packed } else { packed }, fsp, out);
         }
-        (ColumnType::Text { length_bytes }, Cell::Text(text)) => prefixed(length_bytes, text.as_bytes(), out),
+        (ColumnType::Text { length_bytes, .. }, Cell::Text(text)) => prefixed(length_bytes, text.as_bytes(), out),
         (ColumnType::Binary { length_bytes, .. }, Cell::Bytes(bytes)) => {
             let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
             prefixed(length_bytes, &bytes[..used], out);

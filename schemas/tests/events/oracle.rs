@@ -31,10 +31,10 @@ pub(crate) fn avro(schema: &str, value: Value) -> Vec<u8> {
 }
 
 /// The datum of a cell.
-pub(crate) fn datum(ty: ColumnType, cell: &Cell) -> Owned {
+pub(crate) fn datum(ty: &ColumnType, cell: &Cell) -> Owned {
     match cell {
         Cell::Null => Owned::Null,
-        Cell::Int(n) if ty == (ColumnType::Int { bytes: 8, unsigned: true }) => {
+        Cell::Int(n) if *ty == (ColumnType::Int { bytes: 8, unsigned: true }) => {
             Owned::Decimal(twos_complement(false, &n.to_string()))
         }
         Cell::Int(n) => Owned::Int(i64::try_from(*n).expect("64 bits")),
@@ -63,8 +63,8 @@ pub(crate) fn datum(ty: ColumnType, cell: &Cell) -> Owned {
 }
 
 /// The kind of a column.
-pub(crate) fn kind(ty: ColumnType) -> DatumKind {
-    match ty {
+pub(crate) fn kind(ty: &ColumnType) -> DatumKind {
+    match *ty {
         ColumnType::Int { bytes: 8, unsigned: true } => DatumKind::Decimal { precision: 20, scale: 0 },
         ColumnType::Int { .. } => DatumKind::Int,
         ColumnType::Decimal { precision, scale } => DatumKind::Decimal { precision, scale },
@@ -76,6 +76,7 @@ pub(crate) fn kind(ty: ColumnType) -> DatumKind {
         ColumnType::Timestamp { .. } => DatumKind::ZonedTimestamp,
         ColumnType::Time { .. } => DatumKind::MicroTime,
         ColumnType::Text { .. } => DatumKind::Text,
+        ref other => panic!("no datums of type {other:?}"),
         ColumnType::Binary { .. } | ColumnType::Bytes { .. } => DatumKind::Bytes,
     }
 }
@@ -113,12 +114,12 @@ pub(crate) fn twos_complement(negative: bool, digits: &str) -> Vec<u8> {
 }
 
 fn cell_value(column: &Column, cell: &Cell) -> Value {
-    let value = match datum(column.ty, cell) {
+    let value = match datum(&column.ty, cell) {
         Owned::Null => return Value::Union(0, Box::new(Value::Null)),
-        Owned::Int(n) if kind(column.ty) == DatumKind::Int && !is_long(column.ty) => {
+        Owned::Int(n) if kind(&column.ty) == DatumKind::Int && !is_long(&column.ty) => {
             Value::Int(i32::try_from(n).expect("32 bits"))
         }
-        Owned::Int(n) if kind(column.ty) == DatumKind::Date => Value::Int(i32::try_from(n).expect("32 bits")),
+        Owned::Int(n) if kind(&column.ty) == DatumKind::Date => Value::Int(i32::try_from(n).expect("32 bits")),
         Owned::Int(n) => Value::Long(n),
         Owned::Decimal(bytes) => Value::Decimal(Decimal::from(bytes)),
         Owned::Float(bits) => Value::Float(f32::from_bits(bits)),
@@ -129,7 +130,7 @@ fn cell_value(column: &Column, cell: &Cell) -> Value {
     if column.nullable { Value::Union(1, Box::new(value)) } else { value }
 }
 
-fn is_long(ty: ColumnType) -> bool {
+fn is_long(ty: &ColumnType) -> bool {
     matches!(ty, ColumnType::Int { bytes: 8, .. } | ColumnType::Int { bytes: 4, unsigned: true })
 }
 

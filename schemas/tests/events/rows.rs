@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 use proptest::sample::select;
+use schemas::charset::Charset;
+use schemas::checkpoint::Flavor;
 use schemas::encode::{SchemaIds, SourceFacts};
 use schemas::table::{Column, ColumnType, TableName, TableStructure};
 
@@ -54,6 +56,7 @@ pub(crate) fn ids(structure: &TableStructure) -> SchemaIds {
 
 pub(crate) fn facts(gtid: Option<&'static str>, thread: Option<i64>) -> SourceFacts<'static> {
     SourceFacts {
+        flavor: Flavor::Mariadb,
         version: "0.1.0",
         name: "shop",
         ts_ms: 1_704_164_645_000,
@@ -79,7 +82,7 @@ fn column_type() -> impl Strategy<Value = ColumnType> {
         1 => fsp.clone().prop_map(|fsp| ColumnType::DateTime { fsp }),
         1 => fsp.clone().prop_map(|fsp| ColumnType::Timestamp { fsp }),
         1 => fsp.prop_map(|fsp| ColumnType::Time { fsp }),
-        2 => (1..=4_u8).prop_map(|length_bytes| ColumnType::Text { length_bytes }),
+        2 => (1..=4_u8).prop_map(|length_bytes| ColumnType::Text { length_bytes, charset: Charset::Utf8 }),
         1 => (0..=300_u16).prop_map(|length| ColumnType::Binary { length, length_bytes: if length > 255 { 2 } else { 1 } }),
         1 => (1..=4_u8).prop_map(|length_bytes| ColumnType::Bytes { length_bytes }),
     ]
@@ -142,8 +145,8 @@ fn int(bytes: u8, unsigned: bool) -> BoxedStrategy<Cell> {
         .boxed()
 }
 
-fn value(ty: ColumnType) -> BoxedStrategy<Cell> {
-    match ty {
+fn value(ty: &ColumnType) -> BoxedStrategy<Cell> {
+    match *ty {
         ColumnType::Int { bytes, unsigned } => int(bytes, unsigned),
         ColumnType::Decimal { precision, .. } => {
             let length = usize::from(precision);
@@ -208,6 +211,7 @@ fn value(ty: ColumnType) -> BoxedStrategy<Cell> {
             .boxed()
         }
         ColumnType::Bytes { .. } => proptest::collection::vec(any::<u8>(), 0..=255).prop_map(Cell::Bytes).boxed(),
+        ref other => panic!("no cells of type {other:?}"),
     }
 }
 
@@ -217,7 +221,7 @@ fn row(structure: &TableStructure) -> impl Strategy<Value = Vec<Cell>> + use<> {
 }
 
 fn cell(column: &Column) -> BoxedStrategy<Cell> {
-    let value = value(column.ty);
+    let value = value(&column.ty);
     if column.nullable { prop_oneof![1 => Just(Cell::Null), 2 => value].boxed() } else { value }
 }
 

@@ -2,6 +2,8 @@
 //! the server: what it makes of those rows must be the server's bytes.
 
 use schemas::avro::event_schemas;
+use schemas::charset::Charset;
+use schemas::checkpoint::Flavor;
 use schemas::decode::EventDecoder;
 use schemas::encode::{EventEncoder, Op, RowEvent, RowPosition, SourceBlock};
 use schemas::table::{Column, ColumnType, TableName, TableStructure};
@@ -12,8 +14,8 @@ use crate::oracle;
 use crate::properties::owned;
 use crate::rows::{Cell, IDS, facts};
 
-const TEXT: ColumnType = ColumnType::Text { length_bytes: 1 };
-const LONG_TEXT: ColumnType = ColumnType::Text { length_bytes: 2 };
+const TEXT: ColumnType = ColumnType::Text { length_bytes: 1, charset: Charset::Utf8 };
+const LONG_TEXT: ColumnType = ColumnType::Text { length_bytes: 2, charset: Charset::Utf8 };
 
 fn structure() -> TableStructure {
     let int = |bytes, unsigned| ColumnType::Int { bytes, unsigned };
@@ -138,7 +140,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 #[test]
 fn the_servers_images_are_read_as_the_rows_inserted() {
     let structure = structure();
-    let schema = event_schemas(&structure, "shop.x.t").expect("schemas").value;
+    let schema = event_schemas(&structure, "shop.x.t", Flavor::Mariadb).expect("schemas").value;
     let encoder = EventEncoder::compile(&structure, IDS).expect("a plan");
     let decoder = EventDecoder::compile(&schema).expect("a plan");
     let source = SourceBlock::new(&facts(None, None));
@@ -162,7 +164,7 @@ fn the_servers_images_are_read_as_the_rows_inserted() {
         decoder.decode(&out[5..], &mut before, &mut after).expect("decoded");
         let columns = structure.columns.iter().zip(&row);
         for ((column, cell), datum) in columns.zip(after) {
-            assert_eq!(owned(datum), oracle::datum(column.ty, cell), "{}", column.name);
+            assert_eq!(owned(datum), oracle::datum(&column.ty, cell), "{}", column.name);
         }
     }
 }
