@@ -262,5 +262,5 @@ fn writer_column(column: &Column) -> WriterColumn {
         }
         ColumnType::Binary { .. } | ColumnType::Bytes { .. } => DatumKind::Bytes,
     };
-    WriterColumn { name: column.name.clone(), kind, nullable: column.nullable }
+    WriterColumn { name: column.name.clone(), kind, nullable: column.nullable, labels: Vec::new() }
 }

@@ -205,6 +205,12 @@ fn describe(kind: DatumKind) -> String {
         DatumKind::MicroTime => "TIME".to_owned(),
         DatumKind::Text => "text".to_owned(),
         DatumKind::Bytes => "bytes".to_owned(),
+        DatumKind::Bool => "BIT(1)".to_owned(),
+        DatumKind::Bits { bits } => format!("BIT({bits})"),
+        DatumKind::Year => "YEAR".to_owned(),
+        DatumKind::Enum => "ENUM".to_owned(),
+        DatumKind::Set => "SET".to_owned(),
+        DatumKind::Json => "JSON".to_owned(),
     }
 }
 

@@ -107,7 +107,7 @@ pub(crate) fn token(number: u32) -> String {
 }
 
 pub(crate) fn column(name: &str, kind: DatumKind) -> WriterColumn {
-    WriterColumn { name: name.into(), kind, nullable: true }
+    WriterColumn { name: name.into(), kind, nullable: true, labels: Vec::new() }
 }
 
 /// A row of the model.

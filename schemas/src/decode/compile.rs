@@ -9,6 +9,8 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::exact::ExactField;
+use super::labels::labels;
 use super::plan::{Column, Field, Plan, Read, Skip, SourceField};
 use super::{DatumKind, WriterColumn};
 use crate::error::Result;
@@ -62,6 +64,11 @@ fn refuse(what: impl AsRef<str>) -> Error {
 impl<'s> Schema<'s> {
     fn property(self, name: &str) -> Option<&'s str> {
         self.json.get(name)?.as_str()
+    }
+
+    /// One of Connect's parameters; all are texts.
+    fn parameter(self, name: &str) -> Option<&'s str> {
+        self.json.get("connect.parameters")?.get(name)?.as_str()
     }
 
     fn number(self, name: &str) -> Option<u64> {
@@ -124,11 +131,7 @@ impl<'s> Compiler<'s> {
                 "after" => Field::After { null: self.row(*ty, &mut row)? },
                 "source" => Field::Source(self.source(*ty)?),
                 "op" => ty.must_be("string", name).map(|()| Field::Op)?,
-                "exact" => {
-                    let (null, _) = ty.must_be_nullable(name)?;
-                    self.skip(*ty)?;
-                    Field::Exact { null }
-                }
+                "exact" => self.exact(*ty)?,
                 _ => Field::Skip(self.skip(*ty)?),
             });
         }
@@ -152,6 +155,21 @@ impl<'s> Compiler<'s> {
         self.define(&name, record);
         *row = Some(Row { name, columns });
         Ok(null)
+    }
+
+    fn exact(&mut self, ty: Schema<'s>) -> Result<Field> {
+        let (null, record) = ty.must_be_nullable("exact")?;
+        let (_, fields) = self.record(record)?;
+        once_each(&fields, &["before", "after"])?;
+        let skip = self.skip(record)?;
+        let fields = fields.iter().map(|field| {
+            Ok(match field.name {
+                "before" => ExactField::Before { null: texts(field)? },
+                "after" => ExactField::After { null: texts(field)? },
+                _ => ExactField::Skip(self.skip(field.ty)?),
+            })
+        });
+        Ok(Field::Exact { null, fields: fields.collect::<Result<_>>()?, skip })
     }
 
     fn source(&mut self, ty: Schema<'s>) -> Result<Vec<SourceField>> {
@@ -268,6 +286,17 @@ impl<'s> Compiler<'s> {
     }
 }
 
+/// That a field is null or a map of strings; null's index.
+fn texts(field: &RecordField<'_>) -> Result<usize> {
+    let (null, map) = field.ty.must_be_nullable(field.name)?;
+    map.must_be("map", field.name)?;
+    let values = map.json.get("values").map(|json| map.with(json));
+    match values {
+        Some(values) if values.type_name() == Some("string") => Ok(null),
+        _ => Err(refuse(format!("{} of exact is not a map of strings", field.name))),
+    }
+}
+
 /// That a record has each of these fields, and has it once.
 fn once_each(fields: &[RecordField<'_>], expected: &[&str]) -> Result<()> {
     for name in expected {
@@ -289,7 +318,11 @@ fn column(field: &RecordField<'_>) -> Result<(WriterColumn, Column)> {
         return Err(refuse(format!("column {} is of a type this version does not read: {}", field.name, ty.json)));
     };
     let name = field.original.unwrap_or(field.name).to_owned();
-    Ok((WriterColumn { name, kind, nullable: null.is_some() }, Column { null, read }))
+    let labels = match (kind, ty.parameter("allowed")) {
+        (DatumKind::Enum | DatumKind::Set, Some(allowed)) => labels(allowed, kind == DatumKind::Set),
+        _ => Vec::new(),
+    };
+    Ok((WriterColumn { name, kind, nullable: null.is_some(), labels }, Column { null, read }))
 }
 
 fn meaning(ty: Schema<'_>) -> Option<(DatumKind, Read)> {
@@ -301,6 +334,15 @@ fn meaning(ty: Schema<'_>) -> Option<(DatumKind, Read)> {
         ("double", None) => (DatumKind::Double, Read::Double),
         ("string", None) => (DatumKind::Text, Read::Text),
         ("bytes", None) if ty.property("logicalType").is_none() => (DatumKind::Bytes, Read::Bytes),
+        ("boolean", None) => (DatumKind::Bool, Read::Bool),
+        ("bytes", Some("io.debezium.data.Bits")) => {
+            let bits = ty.parameter("length")?.parse().ok().filter(|bits| (1..=64).contains(bits))?;
+            (DatumKind::Bits { bits }, Read::Bits(bits))
+        }
+        ("string", Some("io.debezium.data.Enum")) => (DatumKind::Enum, Read::Text),
+        ("string", Some("io.debezium.data.EnumSet")) => (DatumKind::Set, Read::Text),
+        ("string", Some("io.debezium.data.Json")) => (DatumKind::Json, Read::Text),
+        ("int", Some("io.debezium.time.Year")) => (DatumKind::Year, Read::Int),
         ("int", Some("io.debezium.time.Date")) => (DatumKind::Date, Read::Int),
         ("long", Some("io.debezium.time.Timestamp")) => (DatumKind::TimestampMillis, Read::Long),
         ("long", Some("io.debezium.time.MicroTimestamp")) => (DatumKind::TimestampMicros, Read::Long),

@@ -3,12 +3,17 @@
 //! [`EventDecoder`] is compiled once per writer schema. Per record it goes once over the bytes and hands out datums that
 //! borrow from them: nothing is allocated beyond the growth of the caller's two vectors.
 //!
+//! Where the envelope's `exact` has a value for a column, that text takes the place of the typed field's stand-in as
+//! [`Datum::Exact`], so a reader that does not look at it cannot mistake one for the other.
+//!
 //! The bytes may come from anybody: they never make the decoder panic, read beyond their end or stay busy longer than
-//! they are long. What does not follow the schema to the last byte is [`Code::RecordInvalid`]; an `exact` that is not
-//! null, which this version cannot honour, is [`Code::ExactUnsupported`].
+//! they are long. What does not follow the schema to the last byte is [`Code::RecordInvalid`]; an `exact` that speaks of
+//! what this version does not know is [`Code::ExactUnsupported`].
 
 mod compile;
+mod exact;
 mod input;
+mod labels;
 mod plan;
 
 use self::input::Input;
@@ -21,7 +26,7 @@ use crate::{Code, Error, Result};
 pub enum Datum<'a> {
     /// SQL NULL.
     Null,
-    /// Integers, and the dates and times whose kind is a number.
+    /// Integers, and the kinds that are a number.
     Int(i64),
     /// Unscaled value, two's complement, big-endian; the scale is in [`DatumKind::Decimal`].
     Decimal(&'a [u8]),
@@ -29,10 +34,14 @@ pub enum Datum<'a> {
     Float(f32),
     /// DOUBLE.
     Double(f64),
-    /// Text, and [`DatumKind::ZonedTimestamp`].
+    /// Text, and the kinds that are one.
     Text(&'a str),
     /// Bytes.
     Bytes(&'a [u8]),
+    /// What the kind cannot say, from the envelope's `exact`. Of dates and times: as the server prints it, such as
+    /// `0000-00-00` or `2026-02-31 00:00:00.5`. Of text: `0x` and the raw bytes in hex, as they are not valid in the
+    /// source column's charset.
+    Exact(&'a str),
 }
 
 /// What a column's datums mean.
@@ -65,6 +74,36 @@ pub enum DatumKind {
     Text,
     /// [`Datum::Bytes`].
     Bytes,
+    /// [`Datum::Int`]: 0 or 1, of a BIT(1).
+    Bool,
+    /// [`Datum::Bytes`], little-endian, `bits` / 8 of them rounded up: a BIT.
+    Bits {
+        /// Declared length, 2 to 64; no bit beyond it is set.
+        bits: u8,
+    },
+    /// [`Datum::Int`]: 0 or 1901 to 2155.
+    Year,
+    /// [`Datum::Text`]: a label of an ENUM, or the empty string where the source holds a value that was not one.
+    Enum,
+    /// [`Datum::Text`]: labels of a SET with commas between them, in the order of the source column.
+    Set,
+    /// [`Datum::Text`]: a document of MySQL's JSON type, as the server prints it.
+    Json,
+}
+
+impl DatumKind {
+    /// Whether [`Datum::Exact`] may come: only these kinds leave values out that a server can hold.
+    pub fn has_exact(self) -> bool {
+        self.is_temporal() || matches!(self, Self::Text | Self::Enum | Self::Set | Self::Json)
+    }
+
+    /// Whether it is of a date or time.
+    pub fn is_temporal(self) -> bool {
+        matches!(
+            self,
+            Self::Date | Self::TimestampMillis | Self::TimestampMicros | Self::ZonedTimestamp | Self::MicroTime
+        )
+    }
 }
 
 /// A column as the writer's schema has it.
@@ -76,6 +115,8 @@ pub struct WriterColumn {
     pub kind: DatumKind,
     /// Whether [`Datum::Null`] may come.
     pub nullable: bool,
+    /// The labels of an ENUM or SET, as far as the schema's text says them beyond doubt; else empty.
+    pub labels: Vec<String>,
 }
 
 /// An event without its rows.
@@ -140,7 +181,7 @@ impl EventDecoder {
         before.clear();
         after.clear();
         let mut input = Input::new(avro);
-        match self.plan.read(&mut input, before, after) {
+        match self.plan.read(&self.columns, &mut input, before, after) {
             Ok(head) if input.left() == 0 => Ok(head),
             Ok(_) => Err(refused(Refusal::Invalid("bytes are left over"), avro.len(), input.left())),
             Err(refusal) => Err(refused(refusal, avro.len(), input.left())),
@@ -156,7 +197,7 @@ fn refused(refusal: Refusal, length: usize, left: usize) -> Error {
             Error::new(Code::RecordInvalid, format!("the event does not follow its schema: {what}, {at}"))
         }
         Refusal::Exact => {
-            Error::new(Code::ExactUnsupported, format!("`exact` holds values that the typed fields cannot carry, {at}"))
+            Error::new(Code::ExactUnsupported, format!("`exact` names no column that this version reads one for, {at}"))
         }
     }
 }

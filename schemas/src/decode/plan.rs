@@ -1,7 +1,8 @@
 //! What the decoder does with a record, in the order of the writer's fields.
 
+use super::exact::ExactField;
 use super::input::{Fault, Input};
-use super::{Datum, EventHead};
+use super::{Datum, EventHead, WriterColumn};
 use crate::encode::Op;
 
 /// The plan of an envelope.
@@ -14,11 +15,20 @@ pub(super) struct Plan {
 /// A field of the envelope. Unions of null and another know null's index.
 #[derive(Debug)]
 pub(super) enum Field {
-    Before { null: usize },
-    After { null: usize },
+    Before {
+        null: usize,
+    },
+    After {
+        null: usize,
+    },
     Source(Vec<SourceField>),
     Op,
-    Exact { null: usize },
+    /// `skip` reads over the record behind the union.
+    Exact {
+        null: usize,
+        fields: Vec<ExactField>,
+        skip: Skip,
+    },
     Skip(Skip),
 }
 
@@ -53,6 +63,9 @@ pub(super) enum Read {
     Double,
     Text,
     Bytes,
+    Bool,
+    /// Little-endian bytes of so many bits.
+    Bits(u8),
 }
 
 /// What is read over, whatever it is.
@@ -71,7 +84,7 @@ pub(super) enum Skip {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     Invalid(Fault),
-    /// `exact` is not null.
+    /// `exact` speaks of a column that is not there, or whose kind leaves nothing out.
     Exact,
 }
 
@@ -85,10 +98,12 @@ impl Plan {
     /// Reads a whole envelope; `input` must be empty afterwards, which the caller checks.
     pub(super) fn read<'a>(
         &self,
+        columns: &[WriterColumn],
         input: &mut Input<'a>,
         before: &mut Vec<Datum<'a>>,
         after: &mut Vec<Datum<'a>>,
     ) -> Result<EventHead<'a>, Refusal> {
+        let mut exact = None;
         let mut head = EventHead {
             op: Op::Create,
             has_before: false,
@@ -107,9 +122,11 @@ impl Plan {
                 Field::After { null } => head.has_after = self.row(*null, input, after)?,
                 Field::Source(fields) => source(fields, input, &mut head)?,
                 Field::Op => head.op = op(input.text()?)?,
-                Field::Exact { null } => {
+                Field::Exact { null, fields, skip } => {
+                    // The rows may come behind it.
                     if !input.is_null(*null)? {
-                        return Err(Refusal::Exact);
+                        exact = Some((fields, *input));
+                        skip.over(input)?;
                     }
                 }
                 Field::Skip(skip) => skip.over(input)?,
@@ -120,7 +137,13 @@ impl Plan {
             Op::Update => head.has_before && head.has_after,
             Op::Delete => head.has_before && !head.has_after,
         };
-        if fits { Ok(head) } else { Err(Refusal::Invalid("before and after do not fit op")) }
+        if !fits {
+            return Err(Refusal::Invalid("before and after do not fit op"));
+        }
+        if let Some((fields, mut input)) = exact {
+            super::exact::put(fields, columns, &mut input, before, after)?;
+        }
+        Ok(head)
     }
 
     #[inline]
@@ -157,6 +180,19 @@ impl Read {
             Self::Double => Datum::Double(f64::from_le_bytes(input.array()?)),
             Self::Text => Datum::Text(input.text()?),
             Self::Bytes => Datum::Bytes(input.bytes()?),
+            Self::Bool => match input.array()? {
+                [bit @ (0 | 1)] => Datum::Int(i64::from(bit)),
+                _ => return Err("a boolean is neither 0 nor 1"),
+            },
+            Self::Bits(bits) => {
+                let bytes = input.bytes()?;
+                let rest = bits % 8;
+                let beyond = rest != 0 && bytes.last().is_some_and(|last| last >> rest != 0);
+                if bytes.len() != usize::from(bits.div_ceil(8)) || beyond {
+                    return Err("a BIT is not as long as its schema says");
+                }
+                Datum::Bytes(bytes)
+            }
         })
     }
 }
@@ -187,7 +223,7 @@ fn op(letter: &str) -> Result<Op, Fault> {
 }
 
 impl Skip {
-    fn over(&self, input: &mut Input<'_>) -> Result<(), Fault> {
+    pub(super) fn over(&self, input: &mut Input<'_>) -> Result<(), Fault> {
         match self {
             Self::Fixed(bytes) => input.take(*bytes).map(drop),
             Self::Number => input.long().map(drop),

@@ -209,7 +209,7 @@ fn structures_that_no_server_has_are_refused() {
 }
 
 #[test]
-fn an_exact_that_is_not_null_is_refused() {
+fn an_exact_of_a_column_that_needs_none_is_refused() {
     let structure = one_column(ColumnType::Int { bytes: 4, unsigned: false });
     let text = event_schemas(&structure, "shop.shop.tb_user", Flavor::Mariadb).expect("schemas").value;
     let row = [Cell::Int(1)];
@@ -222,8 +222,9 @@ fn an_exact_that_is_not_null_is_refused() {
         ts_us: 0,
     };
     let null = || Value::Union(0, Box::new(Value::Null));
-    let map = Value::Map([("the_key".to_owned(), Value::String("0000-00-00".into()))].into());
-    for after in [null(), Value::Union(1, Box::new(map))] {
+    let map = |name: &str| Value::Map([(name.to_owned(), Value::String("0000-00-00".into()))].into());
+    for name in [structure.columns[0].name.as_str(), "nowhere"] {
+        let after = Value::Union(1, Box::new(map(name)));
         let exact = Value::Union(1, Box::new(oracle::record(vec![("before", null()), ("after", after)])));
         let avro = oracle::avro(&text, oracle::envelope(&structure, &event, exact));
         let decoder = EventDecoder::compile(&text).expect("a plan");

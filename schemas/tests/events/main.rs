@@ -7,5 +7,6 @@ mod hostile;
 mod image;
 mod oracle;
 mod properties;
+mod reading;
 mod rows;
 mod server;

@@ -21,6 +21,7 @@ pub(crate) fn owned(datum: Datum<'_>) -> Owned {
         Datum::Float(n) => Owned::Float(n.to_bits()),
         Datum::Double(n) => Owned::Double(n.to_bits()),
         Datum::Text(text) => Owned::Text(text.to_owned()),
+        Datum::Exact(text) => panic!("exact {text}"),
         Datum::Bytes(bytes) => Owned::Bytes(bytes.to_vec()),
     }
 }
