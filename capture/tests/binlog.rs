@@ -246,7 +246,7 @@ fn changes(stream: &mut Stream, schema: &str, count: usize) -> Vec<(Gtid, RowsKi
     while found.len() < count {
         let event = stream.next().expect("the dump ended before all changes");
         match event.parse().unwrap() {
-            Event::Gtid(gtid) => current = Some(gtid.gtid),
+            Event::Gtid(gtid) => current = gtid.gtid,
             Event::TableMap { table_id, body } => {
                 let name = table_name(body).unwrap();
                 of_table = (name.0 == schema.as_bytes()).then_some(table_id);

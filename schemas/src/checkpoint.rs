@@ -14,6 +14,8 @@ use crate::gtid::GtidPosition;
 
 /// The format that this version writes and reads.
 pub const FORMAT: u32 = 1;
+/// Ordinals of a source that was never published begin here.
+pub const FIRST_ORDINAL: i64 = 1;
 /// Kafka key of [`Begin`] records.
 pub const BEGIN_KEY: &str = "begin";
 /// Kafka key of [`Checkpoint`] records.
@@ -72,6 +74,39 @@ pub struct ServerIdentity {
     pub flavor: Flavor,
     /// Its `server_id`.
     pub server_id: u32,
+    /// Its `server_uuid`; MySQL only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_uuid: Option<String>,
+}
+
+impl ServerIdentity {
+    /// A MariaDB server.
+    pub fn mariadb(server_id: u32) -> Self {
+        Self { flavor: Flavor::Mariadb, server_id, server_uuid: None }
+    }
+
+    /// A MySQL server.
+    pub fn mysql(server_id: u32, server_uuid: impl Into<String>) -> Self {
+        Self { flavor: Flavor::Mysql, server_id, server_uuid: Some(server_uuid.into()) }
+    }
+
+    /// Whether both are the same server, so that names of binlog files mean the same. MySQL's uuid decides, as its
+    /// server_id can be changed while it runs.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.server_uuid, &other.server_uuid) {
+            (Some(one), Some(two)) => self.flavor == other.flavor && one.eq_ignore_ascii_case(two),
+            _ => self.flavor == other.flavor && self.server_id == other.server_id,
+        }
+    }
+}
+
+impl std::fmt::Display for ServerIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.server_uuid {
+            Some(uuid) => write!(f, "{} server {uuid} (server_id {})", self.flavor, self.server_id),
+            None => write!(f, "{} server of server_id {}", self.flavor, self.server_id),
+        }
+    }
 }
 
 /// The last record of a Kafka transaction: everything before `position` is published.
@@ -85,9 +120,9 @@ pub struct Checkpoint {
     pub server: ServerIdentity,
     /// GTID position: all transactions in it are published or were not followed.
     pub gtid: GtidPosition,
-    /// Binlog file of the position.
+    /// Binlog file of the position; empty until the first event after a start by GTID has shown it.
     pub file: String,
-    /// Byte position in the file, the start of the next event.
+    /// Byte position in the file, the start of the next event; 0 while the file is not known.
     pub position: u64,
     /// The ordinal at which the next source transaction starts.
     pub ordinal: i64,
@@ -95,7 +130,7 @@ pub struct Checkpoint {
     pub prepared: Vec<String>,
     /// Tables that are stopped, by `schema.table`, with the GTID position where each stopped. Always empty in this version.
     pub stopped: BTreeMap<String, String>,
-    /// Id of the last operator's request that was carried out. Always null in this version.
+    /// Id of the last operator's request that was carried out.
     pub request: Option<String>,
     /// When it was written, milliseconds since 1970-01-01 UTC.
     pub time: i64,
@@ -165,6 +200,24 @@ impl Begin {
 }
 
 impl Checkpoint {
+    /// Behind a GTID position of a server, whose place in the binlog files is not known: no leadership, generation 0,
+    /// the first ordinal.
+    pub fn new(server: ServerIdentity, gtid: GtidPosition) -> Self {
+        Self {
+            epoch: 0,
+            generation: 0,
+            server,
+            gtid,
+            file: String::new(),
+            position: 0,
+            ordinal: FIRST_ORDINAL,
+            prepared: Vec::new(),
+            stopped: BTreeMap::new(),
+            request: None,
+            time: 0,
+        }
+    }
+
     /// The record's value; also what the mirror in ZooKeeper holds.
     pub fn to_json(&self) -> Vec<u8> {
         let c = self.clone();
@@ -258,16 +311,11 @@ mod tests {
     pub(super) fn sample() -> Checkpoint {
         Checkpoint {
             epoch: 3,
-            generation: 0,
-            server: ServerIdentity { flavor: Flavor::Mariadb, server_id: 1 },
-            gtid: "0-1-42".parse().unwrap(),
             file: "binlog.000007".into(),
             position: 1234,
             ordinal: 99_000,
-            prepared: vec![],
-            stopped: BTreeMap::new(),
-            request: None,
             time: 1_700_000_000_123,
+            ..Checkpoint::new(ServerIdentity::mariadb(1), "0-1-42".parse().unwrap())
         }
     }
 
@@ -281,6 +329,22 @@ mod tests {
         let begin = Begin { epoch: 3, generation: 0, time: 1_700_000_000_100 };
         assert_eq!(begin.to_json(), golden.trim_ascii_end());
         assert_eq!(Record::read(b"begin", golden).unwrap(), Record::Begin(begin));
+    }
+
+    #[test]
+    fn a_mysql_server_is_told_by_its_uuid() {
+        let golden = include_bytes!("../tests/golden/checkpoint/checkpoint-mysql.json");
+        let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        let server = ServerIdentity::mysql(1, uuid);
+        let gtid = format!("{uuid}:1-5:8:tag:2").parse().unwrap();
+        let checkpoint = Checkpoint { request: Some("r1".into()), generation: 2, ..sample() };
+        let checkpoint = Checkpoint { server: server.clone(), gtid, ..checkpoint };
+        assert_eq!(checkpoint.to_json(), golden.trim_ascii_end());
+        assert_eq!(Checkpoint::from_json(golden).unwrap(), checkpoint);
+        assert!(server.is_same(&ServerIdentity::mysql(2, uuid.to_uppercase())));
+        assert!(!server.is_same(&ServerIdentity::mysql(1, uuid.replace('3', "4"))));
+        assert!(!server.is_same(&ServerIdentity::mariadb(1)));
+        assert!(!ServerIdentity::mariadb(2).is_same(&ServerIdentity::mariadb(1)));
     }
 
     #[test]

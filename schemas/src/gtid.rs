@@ -1,4 +1,11 @@
-//! MariaDB GTIDs and positions: `0-1-42`, and `0-1-42,7-2-9` with the last GTID of each domain.
+//! GTIDs and positions of both kinds of servers.
+//!
+//! MariaDB: `0-1-42`, and `0-1-42,7-2-9` with the last GTID of each domain. MySQL: `uuid:5` or `uuid:tag:5`, and a set of
+//! intervals, `uuid:1-5:8-10:tag:1-3,uuid:7`, in which every hole is kept. A position is of one kind of server.
+
+mod mysql;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,12 +13,16 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use mysql::{GtidSource, MysqlGtid, Tag, Uuid};
+
+use crate::checkpoint::Flavor;
 use crate::codes::Code;
 use crate::error::Error;
+use mysql::GtidSet;
 
 /// A MariaDB GTID, `domain-server-sequence`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Gtid {
+pub struct MariadbGtid {
     /// The replication domain.
     pub domain: u32,
     /// The server_id of the server where the transaction was first committed.
@@ -20,9 +31,33 @@ pub struct Gtid {
     pub sequence: u64,
 }
 
+/// A transaction's global id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Gtid {
+    /// As MariaDB writes it.
+    Mariadb(MariadbGtid),
+    /// As MySQL writes it.
+    Mysql(MysqlGtid),
+}
+
+impl Gtid {
+    /// A GTID of MariaDB.
+    pub fn mariadb(domain: u32, server: u32, sequence: u64) -> Self {
+        Self::Mariadb(MariadbGtid { domain, server, sequence })
+    }
+
+    /// A GTID of MySQL; without a tag for an empty one.
+    pub fn mysql(uuid: Uuid, tag: Tag, number: u64) -> Self {
+        Self::Mysql(MysqlGtid { source: GtidSource { uuid, tag }, number })
+    }
+}
+
 impl fmt::Display for Gtid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.domain, self.server, self.sequence)
+        match self {
+            Self::Mariadb(gtid) => write!(f, "{}-{}-{}", gtid.domain, gtid.server, gtid.sequence),
+            Self::Mysql(gtid) => gtid.fmt(f),
+        }
     }
 }
 
@@ -30,69 +65,138 @@ impl FromStr for Gtid {
     type Err = Error;
 
     fn from_str(s: &str) -> Result<Self, Error> {
-        let invalid = || Error::new(Code::DocumentInvalid, format!("{s:?} is not a GTID like 0-1-42"));
-        let mut parts = s.trim().split('-');
-        let (Some(domain), Some(server), Some(sequence), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(invalid());
-        };
-        Ok(Self { domain: number(domain)?, server: number(server)?, sequence: number(sequence)? })
+        let s = s.trim();
+        if s.contains(':') {
+            return mysql::read_gtid(s).map(Self::Mysql);
+        }
+        mariadb(s).map(Self::Mariadb)
     }
+}
+
+fn mariadb(s: &str) -> Result<MariadbGtid, Error> {
+    let s = s.trim();
+    let mut parts = s.split('-');
+    let (Some(domain), Some(server), Some(sequence), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(invalid(format!("{s:?} is not a GTID like 0-1-42 (MariaDB) or uuid:42 (MySQL)")));
+    };
+    Ok(MariadbGtid { domain: number(domain)?, server: number(server)?, sequence: number(sequence)? })
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(Code::DocumentInvalid, message)
 }
 
 /// Digits only: `parse` alone would take a sign.
 fn number<T: FromStr>(s: &str) -> Result<T, Error> {
     let digits = !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    digits
-        .then(|| s.parse().ok())
-        .flatten()
-        .ok_or_else(|| Error::new(Code::DocumentInvalid, format!("{s:?} is not a number of a GTID like 0-1-42")))
+    digits.then(|| s.parse().ok()).flatten().ok_or_else(|| invalid(format!("{s:?} is not a number of a GTID")))
 }
 
-/// A position in a MariaDB server's binlogs: the last GTID of each domain. Text: GTIDs with commas, by domain.
+/// A position in a server's binlogs. MariaDB: the last GTID of each domain. MySQL: the set of all transactions so far.
+///
+/// Text: as the server prints it, in the server's order, on one line. The empty position is of either kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct GtidPosition {
-    domains: BTreeMap<u32, Gtid>,
+    domains: BTreeMap<u32, MariadbGtid>,
+    set: GtidSet,
 }
 
 impl GtidPosition {
     /// Whether there is no GTID in it.
     pub fn is_empty(&self) -> bool {
-        self.domains.is_empty()
+        self.domains.is_empty() && self.set.is_empty()
     }
 
-    /// The last GTID of a domain.
-    pub fn last(&self, domain: u32) -> Option<Gtid> {
+    /// The kind of server it is of; `None` when it is empty.
+    pub fn flavor(&self) -> Option<Flavor> {
+        match (self.domains.is_empty(), self.set.is_empty()) {
+            (false, _) => Some(Flavor::Mariadb),
+            (true, false) => Some(Flavor::Mysql),
+            (true, true) => None,
+        }
+    }
+
+    /// The last GTID of a MariaDB domain.
+    pub fn last(&self, domain: u32) -> Option<MariadbGtid> {
         self.domains.get(&domain).copied()
     }
 
-    /// The last GTIDs, by domain.
-    pub fn iter(&self) -> impl Iterator<Item = Gtid> + '_ {
+    /// MariaDB's last GTIDs, by domain.
+    pub fn domains(&self) -> impl Iterator<Item = MariadbGtid> + '_ {
         self.domains.values().copied()
     }
 
-    /// Whether the transaction lies at or before the position. Sequences rise within a domain whatever the server.
-    pub fn contains(&self, gtid: &Gtid) -> bool {
-        self.last(gtid.domain).is_some_and(|last| last.sequence >= gtid.sequence)
+    /// MySQL's sources in the server's order, each with its closed intervals in rising order.
+    pub fn intervals(&self) -> impl Iterator<Item = (GtidSource, impl Iterator<Item = (u64, u64)>)> {
+        self.set.iter()
     }
 
-    /// Moves the GTID's domain to it. The caller reads a binlog, whose order is the truth; also backwards, therefore.
+    /// Whether the transaction lies at or before the position (MariaDB: sequences rise within a domain whatever the
+    /// server), or is in the set (MySQL).
+    pub fn contains(&self, gtid: &Gtid) -> bool {
+        match gtid {
+            Gtid::Mariadb(gtid) => self.last(gtid.domain).is_some_and(|last| last.sequence >= gtid.sequence),
+            Gtid::Mysql(gtid) => self.set.contains(gtid),
+        }
+    }
+
+    /// Moves over a transaction: its domain to it (MariaDB), or it into the set (MySQL). The caller reads a binlog, whose
+    /// order is the truth; MariaDB's domains also go backwards, therefore.
     pub fn advance(&mut self, gtid: Gtid) {
-        self.domains.insert(gtid.domain, gtid);
+        match gtid {
+            Gtid::Mariadb(gtid) => {
+                self.domains.insert(gtid.domain, gtid);
+            }
+            Gtid::Mysql(gtid) => self.set.add(gtid),
+        }
+    }
+
+    /// Takes everything in that another position contains.
+    pub fn merge(&mut self, other: &Self) {
+        for gtid in other.domains.values() {
+            if !self.contains(&Gtid::Mariadb(*gtid)) {
+                self.domains.insert(gtid.domain, *gtid);
+            }
+        }
+        self.set.merge(&other.set);
+    }
+
+    /// What this position contains and `other` does not. Of MariaDB: the last GTIDs of the domains in which `other` is
+    /// behind.
+    #[must_use]
+    pub fn missing_in(&self, other: &Self) -> Self {
+        let ahead = self.domains.values().filter(|gtid| !other.contains(&Gtid::Mariadb(**gtid)));
+        let domains = ahead.map(|gtid| (gtid.domain, *gtid)).collect();
+        Self { domains, set: self.set.without(&other.set) }
+    }
+
+    /// Whether `other` contains everything that this position contains.
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.missing_in(other).is_empty()
+    }
+
+    /// The part whose numbers a MySQL server gave out itself.
+    #[must_use]
+    pub fn of_server(&self, uuid: Uuid) -> Self {
+        let mut own = Self::default();
+        for (source, intervals) in self.intervals().filter(|(source, _)| source.uuid == uuid) {
+            for (start, end) in intervals {
+                own.set.add_interval(source, start, end);
+            }
+        }
+        own
     }
 }
 
 impl fmt::Display for GtidPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, gtid) in self.domains.values().enumerate() {
-            if i > 0 {
-                f.write_str(",")?;
-            }
-            gtid.fmt(f)?;
+            f.write_str(if i > 0 { "," } else { "" })?;
+            Gtid::Mariadb(*gtid).fmt(f)?;
         }
-        Ok(())
+        self.set.fmt(f)
     }
 }
 
@@ -104,12 +208,18 @@ impl FromStr for GtidPosition {
         if s.trim().is_empty() {
             return Ok(position);
         }
-        for part in s.split(',') {
-            let gtid: Gtid = part.parse()?;
-            if position.domains.insert(gtid.domain, gtid).is_some() {
-                let message = format!("the GTID position {s:?} names domain {} twice", gtid.domain);
-                return Err(Error::new(Code::DocumentInvalid, message));
+        for part in s.split(',').map(str::trim) {
+            if part.contains(':') {
+                position.set.read_part(part)?;
+                continue;
             }
+            let gtid = mariadb(part)?;
+            if position.domains.insert(gtid.domain, gtid).is_some() {
+                return Err(invalid(format!("the GTID position {s:?} names domain {} twice", gtid.domain)));
+            }
+        }
+        if !position.domains.is_empty() && !position.set.is_empty() {
+            return Err(invalid(format!("the GTID position {s:?} mixes GTIDs of MariaDB and of MySQL")));
         }
         Ok(position)
     }
@@ -126,33 +236,5 @@ impl TryFrom<String> for GtidPosition {
 impl From<GtidPosition> for String {
     fn from(position: GtidPosition) -> Self {
         position.to_string()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn positions_are_read_and_printed() {
-        let position: GtidPosition = " 7-2-9, 0-1-42".parse().unwrap();
-        assert_eq!(position.to_string(), "0-1-42,7-2-9");
-        assert_eq!("".parse::<GtidPosition>().unwrap(), GtidPosition::default());
-        for wrong in ["0-1", "0-1-2-3", "0-1-x", "0-1-2,", "0-1-2,0-2-3", "-1-1-1", "+0-1-1", "4294967296-1-1"] {
-            assert!(wrong.parse::<GtidPosition>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_position_contains_what_is_before_it() {
-        let mut position: GtidPosition = "0-1-42".parse().unwrap();
-        let gtid = |s: &str| s.parse::<Gtid>().unwrap();
-        assert!(position.contains(&gtid("0-1-42")));
-        assert!(position.contains(&gtid("0-9-1")));
-        assert!(!position.contains(&gtid("0-1-43")));
-        assert!(!position.contains(&gtid("1-1-1")));
-        position.advance(gtid("0-2-43"));
-        position.advance(gtid("1-1-1"));
-        assert_eq!(position.to_string(), "0-2-43,1-1-1");
     }
 }

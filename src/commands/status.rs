@@ -270,16 +270,9 @@ mappings: [{from: shop.tb_user, to: shop.tb_user2}]
     fn what_people_see() {
         let mirror = Checkpoint {
             epoch: 1,
-            generation: 0,
-            server: schemas::checkpoint::ServerIdentity { flavor: schemas::checkpoint::Flavor::Mariadb, server_id: 1 },
-            gtid: "0-1-7".parse().expect("a position"),
             file: "binlog.000001".into(),
             position: 4,
-            ordinal: 0,
-            prepared: vec![],
-            stopped: BTreeMap::new(),
-            request: None,
-            time: 0,
+            ..Checkpoint::new(schemas::checkpoint::ServerIdentity::mariadb(1), "0-1-7".parse().expect("a position"))
         };
         let mirrors = BTreeMap::from([("crm".to_owned(), mirror)]);
         let answers = vec![Ok(heard()), Err("no answer within 2 s".to_owned())];

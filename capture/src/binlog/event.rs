@@ -100,8 +100,8 @@ pub enum RowsKind {
 /// A GTID event: the beginning of an event group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GtidEvent {
-    /// The group's GTID.
-    pub gtid: Gtid,
+    /// The group's GTID; none for an anonymous one (MySQL without gtid_mode).
+    pub gtid: Option<Gtid>,
     /// Exactly one statement event follows, and no XID or COMMIT after it (DDL).
     pub standalone: bool,
     /// The group is DDL.
@@ -321,7 +321,7 @@ fn gtid(raw: &RawEvent) -> Option<GtidEvent> {
         _ => None,
     };
     Some(GtidEvent {
-        gtid: Gtid { domain, server: raw.server_id, sequence },
+        gtid: Some(Gtid::mariadb(domain, raw.server_id, sequence)),
         standalone: flags & STANDALONE != 0,
         ddl: flags & DDL != 0,
         transactional: flags & TRANSACTIONAL != 0,
@@ -405,7 +405,7 @@ mod tests {
         body.extend_from_slice(&[0; 6]);
         let event = raw(kind::GTID, 0, &body);
         let Event::Gtid(gtid) = event.parse().unwrap() else { panic!("not a GTID") };
-        assert_eq!(gtid.gtid.to_string(), "3-7-42");
+        assert_eq!(gtid.gtid.unwrap().to_string(), "3-7-42");
         assert!(gtid.standalone && gtid.ddl && !gtid.transactional && gtid.alter_phase.is_none());
         // An XA id without group commit id stands right behind the flags.
         let mut short = body[..12].to_vec();

@@ -102,24 +102,13 @@ fn located(error: Error, topic: &str, offset: i64) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use schemas::checkpoint::{Flavor, ServerIdentity};
+    use schemas::checkpoint::ServerIdentity;
 
     use super::*;
 
     fn checkpoint(epoch: u64) -> Record {
-        Record::Checkpoint(Checkpoint {
-            epoch,
-            generation: 0,
-            server: ServerIdentity { flavor: Flavor::Mariadb, server_id: 1 },
-            gtid: schemas::gtid::GtidPosition::default(),
-            file: String::new(),
-            position: 4,
-            ordinal: 1,
-            prepared: Vec::new(),
-            stopped: std::collections::BTreeMap::new(),
-            request: None,
-            time: 0,
-        })
+        let empty = Checkpoint::new(ServerIdentity::mariadb(1), schemas::gtid::GtidPosition::default());
+        Record::Checkpoint(Checkpoint { epoch, ..empty })
     }
 
     #[test]

@@ -47,8 +47,8 @@ enum Stage {
 /// Ranges of a transaction known to be rolled back, from an earlier reading.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RolledBack {
-    /// The transaction.
-    pub(crate) gtid: Gtid,
+    /// The transaction, by the ordinal at which it starts: the same in every reading.
+    pub(crate) base: i64,
     /// Its ranges.
     pub(crate) ranges: Vec<Dropped>,
 }
@@ -56,8 +56,10 @@ pub(crate) struct RolledBack {
 /// The transaction that is being read.
 #[derive(Debug)]
 pub(crate) struct Group {
-    /// Its GTID.
-    pub(crate) gtid: Gtid,
+    /// Its GTID; none where the server gives out none.
+    pub(crate) gtid: Option<Gtid>,
+    /// The server_id of the server that logged it first.
+    pub(crate) server_id: u32,
     /// When it was made at the source, seconds since 1970 UTC.
     pub(crate) timestamp: u32,
     /// One statement and no end event follow the GTID.
@@ -76,10 +78,11 @@ pub(crate) struct Group {
 
 impl Group {
     /// A transaction at ordinal `base`; `known` are ranges of it that an earlier reading found rolled back.
-    pub(crate) fn new(gtid: Gtid, timestamp: u32, base: i64, known: Option<&RolledBack>) -> Self {
-        let known = known.filter(|k| k.gtid == gtid).map(|k| k.ranges.clone());
+    pub(crate) fn new(gtid: Option<Gtid>, timestamp: u32, base: i64, known: Option<&RolledBack>) -> Self {
+        let known = known.filter(|k| k.base == base).map(|k| k.ranges.clone());
         Self {
             gtid,
+            server_id: 0,
             timestamp,
             standalone: false,
             xa_prepared: false,
@@ -147,6 +150,11 @@ impl Group {
         }
     }
 
+    /// Its name in messages: the GTID, or where there is none its first ordinal.
+    pub(crate) fn name(&self) -> String {
+        self.gtid.map_or_else(|| format!("at ordinal {}", self.base()), |gtid| gtid.to_string())
+    }
+
     /// Bytes of the rows events held.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -178,13 +186,13 @@ impl Group {
 
     /// The ranges to leave out in the next reading, when this one went wrong.
     pub(crate) fn void(&self) -> Option<RolledBack> {
-        (self.stage == Stage::Void).then(|| RolledBack { gtid: self.gtid, ranges: self.dropped.clone() })
+        (self.stage == Stage::Void).then(|| RolledBack { base: self.base(), ranges: self.dropped.clone() })
     }
 
     /// It has no end. What to leave out in the next reading, when rows may have gone out.
     pub(crate) fn cut_off(self) -> Option<RolledBack> {
         let whole = Dropped { start: 0, end: self.ordinals.offset() };
-        self.is_streamed().then(|| RolledBack { gtid: self.gtid, ranges: vec![whole] })
+        self.is_streamed().then(|| RolledBack { base: self.base(), ranges: vec![whole] })
     }
 
     /// The ordinal at which the transaction starts.
@@ -209,7 +217,7 @@ mod tests {
     }
 
     fn group(known: Option<&RolledBack>) -> Group {
-        Group::new("0-1-5".parse().unwrap(), 7, 1000, known)
+        Group::new("0-1-5".parse().ok(), 7, 1000, known)
     }
 
     fn ordinals(group: &mut Group) -> Vec<i64> {

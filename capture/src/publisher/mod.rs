@@ -241,7 +241,7 @@ impl Publisher {
         let start = std::mem::replace(&mut self.behind, raw.log_pos);
         let end = raw.log_pos;
         match raw.parse().map_err(|e| self.refuse(e))? {
-            Event::Gtid(gtid) => self.begin(&gtid, raw.timestamp),
+            Event::Gtid(gtid) => self.begin(&gtid, &raw),
             Event::TableMap { table_id, .. } => self.table_map(table_id, &raw),
             Event::Rows(rows) => {
                 let (table_id, bytes) = (rows.table_id, rows.rows.len());
@@ -264,13 +264,15 @@ impl Publisher {
         }
     }
 
-    fn begin(&mut self, gtid: &GtidEvent, timestamp: u32) -> Step {
+    fn begin(&mut self, gtid: &GtidEvent, raw: &RawEvent) -> Step {
         if let Some(open) = &self.group {
-            let message = format!("transaction {} begins before {} has ended", gtid.gtid, open.gtid);
+            let message = format!("a transaction begins before {} has ended", open.name());
             return Err(self.refuse(Error::new(Code::BinlogCorrupt, message)));
         }
         self.plans.trim();
-        let mut group = Group::new(gtid.gtid, timestamp, self.progress.at.ordinal, self.resume.rolled_back.as_ref());
+        let mut group =
+            Group::new(gtid.gtid, raw.timestamp, self.progress.at.ordinal, self.resume.rolled_back.as_ref());
+        group.server_id = raw.server_id;
         group.standalone = gtid.standalone;
         group.xa_prepared = gtid.xa_prepared;
         self.group = Some(group);
@@ -280,7 +282,11 @@ impl Publisher {
     /// The server has started anew: a transaction whose end it could not write any more was rolled back.
     fn restarted(&mut self) -> Step {
         let Some(group) = self.group.take() else { return Ok(()) };
-        tracing::warn!(source = self.progress.source, gtid = %group.gtid, "the server ended in the middle of a transaction; it is left out");
+        tracing::warn!(
+            source = self.progress.source,
+            gtid = group.name(),
+            "the server ended in the middle of a transaction; it is left out"
+        );
         match group.cut_off() {
             None => Ok(()),
             Some(rolled_back) => Err(Halt::Again(Resume { rolled_back: Some(rolled_back), ..self.resume.clone() })),
@@ -361,7 +367,11 @@ impl Publisher {
             return Err(self.refuse(Error::new(Code::BinlogCorrupt, "a transaction ends that did not begin")));
         };
         if let Some(rolled_back) = group.void() {
-            tracing::info!(source = self.progress.source, gtid = %group.gtid, "a streamed transaction rolled rows back; it is read again");
+            tracing::info!(
+                source = self.progress.source,
+                gtid = group.name(),
+                "a streamed transaction rolled rows back; it is read again"
+            );
             return Err(Halt::Again(Resume { rolled_back: Some(rolled_back), ..self.resume.clone() }));
         }
         let (rows, streamed) = (group.has_rows(), group.is_streamed());
@@ -377,7 +387,9 @@ impl Publisher {
             self.open.newest = Some(group.timestamp);
         }
         let at = &mut self.progress.at;
-        at.gtid.advance(group.gtid);
+        if let Some(gtid) = group.gtid {
+            at.gtid.advance(gtid);
+        }
         self.file.clone_into(&mut at.file);
         at.position = end;
         at.ordinal = group.next_base();
@@ -396,7 +408,13 @@ impl Publisher {
     /// The rows held so far go into the Kafka transaction.
     fn send(&mut self, group: &mut Group) -> Step {
         let rows = group.drain();
-        let origin = Origin { gtid: group.gtid, timestamp: group.timestamp, file: &self.file };
+        let origin = Origin {
+            base: group.base(),
+            gtid: group.gtid,
+            server_id: group.server_id,
+            timestamp: group.timestamp,
+            file: &self.file,
+        };
         let alone = self.open.transactions == 0;
         self.outbox.publish(origin, &rows).map_err(|e| self.unpublishable(e, group.base(), alone))
     }
@@ -405,7 +423,11 @@ impl Publisher {
         self.commit_if_moved()?;
         self.outbox.reconnect(self.options.oversize_timeout.get())?;
         if let Some(group) = &mut self.group {
-            tracing::info!(source = self.progress.source, gtid = %group.gtid, "a transaction above the memory budget is streamed");
+            tracing::info!(
+                source = self.progress.source,
+                gtid = group.name(),
+                "a transaction above the memory budget is streamed"
+            );
             group.stream();
         }
         self.stream()

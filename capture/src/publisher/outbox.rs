@@ -55,8 +55,12 @@ impl Producers {
 /// What the events of one source transaction have in common.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin<'a> {
-    /// Its GTID.
-    pub(crate) gtid: Gtid,
+    /// The ordinal at which it starts, which tells it from every other.
+    pub(crate) base: i64,
+    /// Its GTID; none where the server gives out none.
+    pub(crate) gtid: Option<Gtid>,
+    /// The server_id of the server that logged it first.
+    pub(crate) server_id: u32,
     /// When it was made, seconds since 1970 UTC.
     pub(crate) timestamp: u32,
     /// The binlog file it is in.
@@ -84,7 +88,7 @@ pub(crate) struct Outbox {
 /// The `source` blocks of the source transaction being published.
 #[derive(Debug, Default)]
 struct Blocks {
-    of: Option<Gtid>,
+    of: Option<i64>,
     by_plan: Vec<(Arc<Plan>, SourceBlock)>,
 }
 
@@ -120,8 +124,8 @@ impl Outbox {
     /// Of the rows (`Stop`) and of Kafka. Part of the rows may be in the transaction then.
     pub(crate) fn publish(&mut self, origin: Origin<'_>, rows: &[HeldRows]) -> Result<()> {
         self.begin()?;
-        if self.blocks.of != Some(origin.gtid) {
-            self.blocks.of = Some(origin.gtid);
+        if self.blocks.of != Some(origin.base) {
+            self.blocks.of = Some(origin.base);
             self.blocks.by_plan.clear();
         }
         let (Some(producer), Some(load)) = (&mut self.producer, &mut self.open) else { return Err(gone()) };
@@ -237,8 +241,8 @@ fn block(prefix: &str, generation: i32, flavor: Flavor, origin: Origin<'_>, plan
         ts_ms: i64::from(origin.timestamp) * 1000,
         db: &plan.name.schema,
         table: &plan.name.table,
-        server_id: i64::from(origin.gtid.server),
-        gtid: Some(&origin.gtid.to_string()),
+        server_id: i64::from(origin.server_id),
+        gtid: origin.gtid.map(|gtid| gtid.to_string()).as_deref(),
         file: origin.file,
         thread: None,
         generation,
@@ -253,19 +257,7 @@ mod tests {
     use crate::kafka::topics::{Topics, Wanted};
 
     fn checkpoint(epoch: u64) -> Checkpoint {
-        Checkpoint {
-            epoch,
-            generation: 0,
-            server: ServerIdentity { flavor: Flavor::Mariadb, server_id: 1 },
-            gtid: schemas::gtid::GtidPosition::default(),
-            file: String::new(),
-            position: 4,
-            ordinal: 1,
-            prepared: Vec::new(),
-            stopped: std::collections::BTreeMap::new(),
-            request: None,
-            time: 0,
-        }
+        Checkpoint { epoch, ..Checkpoint::new(ServerIdentity::mariadb(1), schemas::gtid::GtidPosition::default()) }
     }
 
     /// A leader that slept through a change of leadership must not go on because its new producer fences the other.

@@ -25,8 +25,6 @@ use crate::kafka::checkpoints::{Recovered, recover};
 use crate::kafka::topics::{Topics, Wanted};
 use crate::publisher::{Exit, Followed, Outbox, Plans, Producers, Progress, Publisher, Resume, Workshop};
 
-/// Ordinals of a source that was never published begin here.
-const FIRST_ORDINAL: i64 = 1;
 /// How long the last mirror of the position may take at the end.
 const LAST_MIRROR: Duration = Duration::from_secs(1);
 
@@ -91,7 +89,7 @@ impl<'a> Session<'a> {
     async fn starting_point(&self, recovered: Recovered, server: &SourceServer, topic: &str) -> Result<Checkpoint> {
         let source = &self.runner.source;
         let epoch = recovered.last_epoch() + 1;
-        let identity = ServerIdentity { flavor: server.flavor, server_id: server.server_id };
+        let identity = ServerIdentity { flavor: server.flavor, server_id: server.server_id, server_uuid: None };
         if let Some(begin) = &recovered.unfinished {
             tracing::warn!(
                 source = %source.name,
@@ -109,19 +107,7 @@ impl<'a> Session<'a> {
         refuse_prepared(server).await?;
         let gtid = resolve_start(server, &source.start).await?;
         refuse_prepared(server).await?;
-        Ok(Checkpoint {
-            epoch,
-            generation: 0,
-            server: identity,
-            gtid,
-            file: String::new(),
-            position: 0,
-            ordinal: FIRST_ORDINAL,
-            prepared: Vec::new(),
-            stopped: std::collections::BTreeMap::new(),
-            request: None,
-            time: 0,
-        })
+        Ok(Checkpoint { epoch, ..Checkpoint::new(identity, gtid) })
     }
 
     /// Starts the reader's task and the publisher's thread.

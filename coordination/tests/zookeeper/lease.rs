@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use coordination::LeaseState;
 use schemas::Code;
-use schemas::checkpoint::{Checkpoint, Flavor, ServerIdentity};
+use schemas::checkpoint::{Checkpoint, ServerIdentity};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -131,16 +131,11 @@ async fn positions_are_mirrored_through_the_lease() {
     assert_eq!(worker.read_position("shop").await.unwrap(), None);
     let mut checkpoint = Checkpoint {
         epoch: 1,
-        generation: 0,
-        server: ServerIdentity { flavor: Flavor::Mariadb, server_id: 1 },
-        gtid: "0-1-42".parse().unwrap(),
         file: "binlog.000007".to_owned(),
         position: 1234,
         ordinal: 99,
-        prepared: vec![],
-        stopped: Default::default(),
-        request: None,
         time: 1,
+        ..Checkpoint::new(ServerIdentity::mariadb(1), "0-1-42".parse().unwrap())
     };
     for epoch in [1, 2] {
         checkpoint.epoch = epoch;
