@@ -14,6 +14,7 @@ mod lease;
 mod options;
 mod position;
 mod registry;
+mod requests;
 mod session;
 mod workers;
 
@@ -26,6 +27,7 @@ pub use crate::documents::{Documents, Expected, Snapshot, Versioned};
 pub use crate::lease::{Lease, LeaseState};
 pub use crate::options::Options;
 pub use crate::registry::{SchemaStore, SubjectVersion};
+pub use crate::requests::{Requests, Taken};
 pub use crate::workers::WorkerInfo;
 
 use crate::session::Sessions;

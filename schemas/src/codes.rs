@@ -72,6 +72,7 @@ codes! {
     FileUnreadable = "OT1008", Stop, "A file cannot be read", "Check the path and the permissions.";
     StillReferenced = "OT1009", Stop, "Other documents refer to this one", "Delete or change the documents that the message names first.";
     RoleFailed = "OT1010", Stop, "A role ended although nobody asked it to", "Start it again; report the message and the log, as this is an error of Otter's own.";
+    RequestOpen = "OT1011", Stop, "A request is still open", "Wait for its answer, or withdraw it while no worker has taken it.";
     // ZooKeeper
     ZooKeeperUnavailable = "OT2001", Retry, "ZooKeeper does not answer", "Check `zookeeper.servers` and that the ensemble has a quorum.";
     LeaseLost = "OT2002", Retry, "The lease was lost", "Nothing: another worker leads the source, this one waits for its turn.";

@@ -73,6 +73,11 @@ pub fn position_path(source: &str) -> String {
     format!("/sources/{source}/position")
 }
 
+/// An operator's request to a source or pipeline; `folder` is the plural, such as `sources`.
+pub fn request_path(folder: &str, name: &str) -> String {
+    format!("/{folder}/{name}/request")
+}
+
 /// The folder of the workers' ephemeral nodes.
 pub const WORKERS_PATH: &str = "/workers";
 
@@ -112,6 +117,7 @@ mod tests {
         assert_eq!(document_path("sources", "shop"), "/documents/sources/shop");
         assert_eq!(lease_path("shop"), "/sources/shop/leader");
         assert_eq!(position_path("shop"), "/sources/shop/position");
+        assert_eq!(request_path("pipelines", "users"), "/pipelines/users/request");
     }
 
     #[test]

@@ -7,5 +7,6 @@ mod lease;
 mod outage;
 mod proxy;
 mod registry;
+mod requests;
 mod sessions;
 mod site;
