@@ -4,6 +4,7 @@
 //! Nothing is changed on the server. Every finding that is not fine holds the exact SQL, or the line of configuration,
 //! that puts it right. Failures to ask become findings themselves.
 
+mod kafka;
 mod structure;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use schemas::{Code, Error, Result};
 
 use crate::binlog::server::{self, SourceServer};
 
+pub use kafka::check_kafka;
 pub use structure::structures;
 
 /// How long the server has for a look through its catalogue.

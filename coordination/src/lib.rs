@@ -9,6 +9,7 @@
 //! ZooKeeper is never what makes a write safe: Kafka's transactional ids and the target's progress rows are. So an
 //! outage stops nobody who already works.
 
+mod check;
 mod documents;
 mod lease;
 mod options;

@@ -1,5 +1,6 @@
 //! Capture on real servers: rows committed at the source are in Kafka once, in order, and nothing else is.
 
+mod kafka_check;
 mod site;
 mod topic;
 mod wire;

@@ -2,6 +2,7 @@
 //!
 //! Every test works under a chroot of its own, so they run side by side on one server.
 
+mod check;
 mod documents;
 mod lease;
 mod outage;
