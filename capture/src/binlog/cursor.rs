@@ -40,8 +40,31 @@ impl<'a> Cursor<'a> {
         self.take(6).map(|b| u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], 0, 0]))
     }
 
+    /// Seven bytes, as MySQL writes times in microseconds.
+    pub(super) fn u56(&mut self) -> Option<u64> {
+        self.take(7).map(|b| u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], 0]))
+    }
+
     pub(super) fn u64(&mut self) -> Option<u64> {
         self.take(8).map(|b| u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    /// A number of MySQL's serialisation: as many lowest bits are set as bytes follow the first, and the value stands above
+    /// these and a zero bit; behind a first byte of ones it stands whole.
+    pub(super) fn varlen(&mut self) -> Option<u64> {
+        let more = self.0.first()?.trailing_ones();
+        if more == 8 {
+            self.u8()?;
+            return self.u64();
+        }
+        let mut bytes = [0; 8];
+        let length = more as usize + 1;
+        bytes[..length].copy_from_slice(self.take(length)?);
+        Some(u64::from_le_bytes(bytes) >> length)
     }
 
     /// A length-encoded integer; 0xfb (NULL) and 0xff are not lengths.

@@ -4,11 +4,14 @@
 //! An event type that is not known here is passed over only when its writer marked it ignorable; everything else
 //! becomes [`Event::Unsupported`], which the caller must stop at, never skip.
 
+mod gtid;
+
 use bytes::Bytes;
 use schemas::gtid::Gtid;
 use schemas::{Code, Error, Result};
 
 use super::cursor::Cursor;
+use super::payload::Payload;
 
 /// Length of the header before every event's body.
 pub const HEADER_LENGTH: usize = 19;
@@ -33,12 +36,22 @@ pub(super) mod kind {
     pub(in super::super) const UPDATE_ROWS_V1: u8 = 24;
     pub(in super::super) const DELETE_ROWS_V1: u8 = 25;
     pub(in super::super) const HEARTBEAT: u8 = 27;
+    pub(in super::super) const INCIDENT: u8 = 26;
     pub(in super::super) const IGNORABLE: u8 = 28;
     pub(in super::super) const ROWS_QUERY: u8 = 29;
     pub(in super::super) const WRITE_ROWS: u8 = 30;
     pub(in super::super) const UPDATE_ROWS: u8 = 31;
     pub(in super::super) const DELETE_ROWS: u8 = 32;
+    pub(in super::super) const MYSQL_GTID: u8 = 33;
+    pub(in super::super) const ANONYMOUS_GTID: u8 = 34;
+    pub(in super::super) const PREVIOUS_GTIDS: u8 = 35;
+    pub(in super::super) const TRANSACTION_CONTEXT: u8 = 36;
+    pub(in super::super) const VIEW_CHANGE: u8 = 37;
     pub(in super::super) const XA_PREPARE: u8 = 38;
+    pub(in super::super) const PARTIAL_UPDATE_ROWS: u8 = 39;
+    pub(in super::super) const TRANSACTION_PAYLOAD: u8 = 40;
+    pub(in super::super) const HEARTBEAT_V2: u8 = 41;
+    pub(in super::super) const TAGGED_GTID: u8 = 42;
     pub(in super::super) const ANNOTATE_ROWS: u8 = 160;
     pub(in super::super) const BINLOG_CHECKPOINT: u8 = 161;
     pub(in super::super) const GTID: u8 = 162;
@@ -102,8 +115,9 @@ pub enum RowsKind {
 pub struct GtidEvent {
     /// The group's GTID; none for an anonymous one (MySQL without gtid_mode).
     pub gtid: Option<Gtid>,
-    /// Exactly one statement event follows, and no XID or COMMIT after it (DDL).
-    pub standalone: bool,
+    /// Exactly one statement event follows, and no XID or COMMIT after it (DDL). None where the first statement tells
+    /// (MySQL): unless it begins a transaction, it stands alone.
+    pub standalone: Option<bool>,
     /// The group is DDL.
     pub ddl: bool,
     /// The group only touches transactional tables.
@@ -114,6 +128,8 @@ pub struct GtidEvent {
     pub xa_completed: bool,
     /// The group is one phase of a two-phase ALTER (`binlog_alter_two_phase`).
     pub alter_phase: Option<AlterPhase>,
+    /// When it was committed on the server that made it, in microseconds since 1970 UTC (MySQL from 8.0.1 on).
+    pub committed_us: Option<u64>,
 }
 
 /// The phases of a two-phase ALTER.
@@ -144,6 +160,8 @@ pub struct RowsEvent<'a> {
     pub present_after: &'a [u8],
     /// The row images, one after another.
     pub rows: &'a [u8],
+    /// The after images hold changes of JSON documents instead of the documents (`binlog_row_value_options`).
+    pub partial: bool,
 }
 
 impl RowsEvent<'_> {
@@ -185,7 +203,7 @@ pub struct QueryEvent<'a> {
 pub enum Event<'a> {
     /// An event group begins.
     Gtid(GtidEvent),
-    /// The last GTID of each domain and server before a file, or (artificial) before the dump's start.
+    /// What was committed before a file, or (artificial) before the dump's start: GTID_LIST, PREVIOUS_GTIDS.
     GtidList,
     /// The structure of a table, for the rows events behind it.
     TableMap {
@@ -200,6 +218,8 @@ pub enum Event<'a> {
     Query(QueryEvent<'a>),
     /// The commit of a group.
     Xid(u64),
+    /// A whole transaction behind its GTID, compressed.
+    Payload(Payload<'a>),
     /// The prepare of an XA transaction, ending its group.
     XaPrepare {
         /// `XA COMMIT … ONE PHASE`: a commit, in truth.
@@ -233,7 +253,10 @@ pub enum Event<'a> {
 fn parse(raw: &RawEvent) -> Option<Event<'_>> {
     let body: &[u8] = &raw.body;
     Some(match raw.event_type {
-        kind::GTID => Event::Gtid(gtid(raw)?),
+        kind::GTID => Event::Gtid(gtid::mariadb(raw)?),
+        kind::MYSQL_GTID => Event::Gtid(gtid::mysql(body, false)?),
+        kind::ANONYMOUS_GTID => Event::Gtid(gtid::mysql(body, true)?),
+        kind::TAGGED_GTID => Event::Gtid(gtid::tagged(body)?),
         kind::TABLE_MAP => Event::TableMap { table_id: Cursor::new(body).u48()?, body },
         kind::WRITE_ROWS_V1 => Event::Rows(rows(body, RowsKind::Write, false)?),
         kind::UPDATE_ROWS_V1 => Event::Rows(rows(body, RowsKind::Update, false)?),
@@ -241,6 +264,8 @@ fn parse(raw: &RawEvent) -> Option<Event<'_>> {
         kind::WRITE_ROWS => Event::Rows(rows(body, RowsKind::Write, true)?),
         kind::UPDATE_ROWS => Event::Rows(rows(body, RowsKind::Update, true)?),
         kind::DELETE_ROWS => Event::Rows(rows(body, RowsKind::Delete, true)?),
+        kind::PARTIAL_UPDATE_ROWS => Event::Rows(RowsEvent { partial: true, ..rows(body, RowsKind::Update, true)? }),
+        kind::TRANSACTION_PAYLOAD => Event::Payload(Payload::read(raw)?),
         kind::XID => Event::Xid(Cursor::new(body).u64()?),
         kind::QUERY => Event::Query(query(body)?),
         kind::XA_PREPARE => Event::XaPrepare { one_phase: *body.first()? != 0 },
@@ -256,78 +281,39 @@ fn parse(raw: &RawEvent) -> Option<Event<'_>> {
             let server_version = std::str::from_utf8(&version[..end]).ok()?;
             Event::FormatDescription { server_version, restarted: created != 0 }
         }
-        kind::HEARTBEAT => Event::Heartbeat,
-        kind::GTID_LIST => Event::GtidList,
+        kind::HEARTBEAT | kind::HEARTBEAT_V2 => Event::Heartbeat,
+        kind::GTID_LIST | kind::PREVIOUS_GTIDS => Event::GtidList,
         // INTVAR, RAND and USER_VAR only prepare a statement, and that statement is looked at. The dump decrypts
-        // what START_ENCRYPTION announces.
+        // what START_ENCRYPTION announces. TRANSACTION_CONTEXT and VIEW_CHANGE are group replication's own affairs.
         kind::STOP
         | kind::INTVAR
         | kind::RAND
         | kind::USER_VAR
         | kind::IGNORABLE
         | kind::ROWS_QUERY
+        | kind::TRANSACTION_CONTEXT
+        | kind::VIEW_CHANGE
         | kind::ANNOTATE_ROWS
         | kind::BINLOG_CHECKPOINT
         | kind::START_ENCRYPTION => Event::Ignorable,
-        _ if raw.flags & FLAG_IGNORABLE != 0 => Event::Ignorable,
-        other => Event::Unsupported { type_name: type_name(other) },
+        other => match type_name(other) {
+            Some(type_name) => Event::Unsupported { type_name },
+            None if raw.flags & FLAG_IGNORABLE != 0 => Event::Ignorable,
+            None => Event::Unsupported { type_name: "unknown" },
+        },
     })
 }
 
-fn type_name(event_type: u8) -> &'static str {
-    match event_type {
+/// Types that change something, which no flag makes ignorable.
+fn type_name(event_type: u8) -> Option<&'static str> {
+    Some(match event_type {
         17 => "BEGIN_LOAD_QUERY (LOAD DATA logged as a statement)",
         18 => "EXECUTE_LOAD_QUERY (LOAD DATA logged as a statement)",
         20..=22 => "rows of a format before 5.1",
-        26 => "INCIDENT (the server lost events)",
-        33 | 42 => "GTID of MySQL",
-        34 => "ANONYMOUS_GTID of MySQL",
-        35 => "PREVIOUS_GTIDS of MySQL",
-        36 => "TRANSACTION_CONTEXT of MySQL",
-        37 => "VIEW_CHANGE of MySQL",
-        39 => "PARTIAL_UPDATE_ROWS of MySQL",
-        40 => "TRANSACTION_PAYLOAD of MySQL",
+        kind::INCIDENT => "INCIDENT (the server lost events)",
         165 => "QUERY_COMPRESSED (log_bin_compress=ON)",
         166..=171 => "compressed rows (log_bin_compress=ON)",
-        _ => "unknown",
-    }
-}
-
-fn gtid(raw: &RawEvent) -> Option<GtidEvent> {
-    const STANDALONE: u8 = 1;
-    const GROUP_COMMIT_ID: u8 = 2;
-    const TRANSACTIONAL: u8 = 4;
-    const DDL: u8 = 32;
-    const PREPARED_XA: u8 = 64;
-    const COMPLETED_XA: u8 = 128;
-
-    let mut fields = Cursor::new(&raw.body);
-    let sequence = fields.u64()?;
-    let domain = fields.u32()?;
-    let flags = fields.u8()?;
-    if flags & GROUP_COMMIT_ID != 0 {
-        fields.u64()?;
-    }
-    if flags & (PREPARED_XA | COMPLETED_XA) != 0 {
-        fields.u32()?;
-        let length = usize::from(fields.u8()?) + usize::from(fields.u8()?);
-        fields.take(length)?;
-    }
-    // More flags, or the zeros that fill a short event up to 19 bytes, or nothing.
-    let alter_phase = match fields.u8().unwrap_or(0) {
-        extra if extra & 2 != 0 => Some(AlterPhase::Start),
-        extra if extra & 4 != 0 => Some(AlterPhase::Commit),
-        extra if extra & 8 != 0 => Some(AlterPhase::Rollback),
-        _ => None,
-    };
-    Some(GtidEvent {
-        gtid: Some(Gtid::mariadb(domain, raw.server_id, sequence)),
-        standalone: flags & STANDALONE != 0,
-        ddl: flags & DDL != 0,
-        transactional: flags & TRANSACTIONAL != 0,
-        xa_prepared: flags & PREPARED_XA != 0,
-        xa_completed: flags & COMPLETED_XA != 0,
-        alter_phase,
+        _ => return None,
     })
 }
 
@@ -354,6 +340,7 @@ fn rows(body: &[u8], kind: RowsKind, extra: bool) -> Option<RowsEvent<'_>> {
         present,
         present_after,
         rows: fields.rest(),
+        partial: false,
     })
 }
 
@@ -406,7 +393,7 @@ mod tests {
         let event = raw(kind::GTID, 0, &body);
         let Event::Gtid(gtid) = event.parse().unwrap() else { panic!("not a GTID") };
         assert_eq!(gtid.gtid.unwrap().to_string(), "3-7-42");
-        assert!(gtid.standalone && gtid.ddl && !gtid.transactional && gtid.alter_phase.is_none());
+        assert!(gtid.standalone == Some(true) && gtid.ddl && !gtid.transactional && gtid.alter_phase.is_none());
         // An XA id without group commit id stands right behind the flags.
         let mut short = body[..12].to_vec();
         short.push(4 | 128);
@@ -453,8 +440,11 @@ mod tests {
     fn only_what_is_marked_ignorable_is_passed_over() {
         assert!(matches!(raw(200, FLAG_IGNORABLE, &[]).parse().unwrap(), Event::Ignorable));
         assert!(matches!(raw(200, 0, &[]).parse().unwrap(), Event::Unsupported { type_name: "unknown" }));
-        for event_type in [26, 40, 165, 166, 171] {
-            assert!(matches!(raw(event_type, 0, &[1; 40]).parse().unwrap(), Event::Unsupported { .. }), "{event_type}");
+        for event_type in [17, 26, 165, 166, 171] {
+            assert!(
+                matches!(raw(event_type, FLAG_IGNORABLE, &[1; 40]).parse().unwrap(), Event::Unsupported { .. }),
+                "{event_type}"
+            );
         }
         assert!(matches!(raw(kind::ANNOTATE_ROWS, 0, b"x").parse().unwrap(), Event::Ignorable));
     }

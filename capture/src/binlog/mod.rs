@@ -3,6 +3,7 @@
 //! * [`server`]: the connection, the checks of settings and grants, the facts of the server, the start position.
 //! * [`reader`]: the dump itself, checked event by event, into a [`channel`] bounded in bytes.
 //! * [`event`]: a raw event taken apart without copying.
+//! * [`payload`]: the events of a compressed transaction, one at a time.
 //! * [`table_map`]: a table's structure out of TABLE_MAP and its full metadata.
 //! * [`statement`]: what the text of a QUERY event does.
 //!
@@ -11,6 +12,7 @@
 pub mod channel;
 mod cursor;
 pub mod event;
+pub mod payload;
 mod position;
 pub mod reader;
 pub mod server;

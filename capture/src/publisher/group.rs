@@ -62,10 +62,8 @@ pub(crate) struct Group {
     pub(crate) server_id: u32,
     /// When it was made at the source, seconds since 1970 UTC.
     pub(crate) timestamp: u32,
-    /// One statement and no end event follow the GTID.
-    pub(crate) standalone: bool,
-    /// It is the prepare of an XA transaction.
-    pub(crate) xa_prepared: bool,
+    /// One statement and no end event follow the GTID; none while only that statement can tell.
+    pub(crate) standalone: Option<bool>,
     ordinals: Ordinals,
     savepoints: Savepoints,
     rows: Vec<HeldRows>,
@@ -84,8 +82,7 @@ impl Group {
             gtid,
             server_id: 0,
             timestamp,
-            standalone: false,
-            xa_prepared: false,
+            standalone: None,
             ordinals: Ordinals::new(base),
             savepoints: Savepoints::default(),
             rows: Vec::new(),

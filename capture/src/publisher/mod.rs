@@ -38,7 +38,8 @@ pub(crate) use plans::{Followed, Plans, Workshop};
 
 use crate::binlog::channel::{Received, Receiver};
 use crate::binlog::event::{Event, GtidEvent, QueryEvent, RawEvent};
-use crate::binlog::statement::{self, Statement};
+use crate::binlog::payload::Payload;
+use crate::binlog::statement::{self, Statement, Xa};
 use crate::metrics::SourceMetrics;
 use crate::options::Options;
 use group::Group;
@@ -239,14 +240,21 @@ impl Publisher {
 
     fn handle(&mut self, raw: RawEvent) -> Step {
         let start = std::mem::replace(&mut self.behind, raw.log_pos);
+        self.event(raw, start)
+    }
+
+    /// An event that starts at `start`, or that stands in a compressed one which does.
+    fn event(&mut self, raw: RawEvent, start: u64) -> Step {
         let end = raw.log_pos;
         match raw.parse().map_err(|e| self.refuse(e))? {
             Event::Gtid(gtid) => self.begin(&gtid, &raw),
             Event::TableMap { table_id, .. } => self.table_map(table_id, &raw),
             Event::Rows(rows) => {
-                let (table_id, bytes) = (rows.table_id, rows.rows.len());
+                let (table_id, bytes, partial) = (rows.table_id, rows.rows.len(), rows.partial);
+                self.check_whole(table_id, partial)?;
                 self.rows(raw, start, table_id, bytes)
             }
+            Event::Payload(payload) => self.payload(payload, start),
             Event::Query(query) => self.query(&query, end),
             Event::Xid(_) => self.end(end),
             Event::XaPrepare { one_phase } => self.xa_prepare(one_phase, end),
@@ -274,9 +282,32 @@ impl Publisher {
             Group::new(gtid.gtid, raw.timestamp, self.progress.at.ordinal, self.resume.rolled_back.as_ref());
         group.server_id = raw.server_id;
         group.standalone = gtid.standalone;
-        group.xa_prepared = gtid.xa_prepared;
         self.group = Some(group);
         Ok(())
+    }
+
+    /// The events of a compressed transaction, in the place of the one that holds them.
+    fn payload(&mut self, payload: Payload<'_>, start: u64) -> Step {
+        for event in payload.events().map_err(|e| self.refuse(e))? {
+            let event = event.map_err(|e| self.refuse(e))?;
+            if self.group.is_none() {
+                let message = "a compressed transaction goes on behind its end, or has no GTID before it";
+                return Err(self.refuse(Error::new(Code::BinlogCorrupt, message)));
+            }
+            self.event(event, start)?;
+        }
+        let Some(open) = &self.group else { return Ok(()) };
+        let message = format!("the compressed transaction {} has no commit", open.name());
+        Err(self.refuse(Error::new(Code::BinlogCorrupt, message)))
+    }
+
+    /// Rows of a followed table must be whole: changes of JSON documents alone cannot be published.
+    fn check_whole(&mut self, table_id: u64, partial: bool) -> Step {
+        if !partial || matches!(self.plans.get(table_id), Ok(None)) {
+            return Ok(());
+        }
+        let message = "a row with a part of a JSON document: set binlog_row_value_options='' at the server";
+        Err(self.refuse(Error::new(Code::EventUnsupported, message)))
     }
 
     /// The server has started anew: a transaction whose end it could not write any more was rolled back.
@@ -334,7 +365,8 @@ impl Publisher {
             let error = Error::new(Code::EventUnsupported, "a statement without a GTID before it");
             return Err(self.refuse(error));
         };
-        let standalone = group.standalone;
+        let begins = matches!(statement, Statement::Begin | Statement::Xa(Xa::Start));
+        let standalone = *group.standalone.get_or_insert(!begins);
         let done = match &statement {
             Statement::Commit => return self.end(end),
             Statement::Rollback => {
@@ -353,8 +385,7 @@ impl Publisher {
     }
 
     fn xa_prepare(&mut self, one_phase: bool, end: u64) -> Step {
-        let prepared = self.group.as_ref().is_some_and(|group| group.xa_prepared && group.has_rows());
-        if prepared && !one_phase {
+        if !one_phase && self.group.as_ref().is_some_and(Group::has_rows) {
             let message = "an XA transaction of followed tables is prepared";
             return Err(self.refuse(Error::new(Code::EventUnsupported, message)));
         }
