@@ -1,4 +1,4 @@
-//! The verbs that do something and end. They work on ZooKeeper directly; a running role is asked for its status only.
+//! The verbs that do something and end, all of them through [`admin::control::Control`].
 //!
 //! Each verb makes a report, a value that can be printed as a table, JSON or YAML. What a verb did is printed even when
 //! it then failed.
@@ -13,15 +13,19 @@ mod status;
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use coordination::{Coordination, Documents};
-use schemas::documents::{Document, Kind, World};
+use admin::control::documents::Put;
+use admin::control::{Caller, Control, Selection};
+use coordination::Coordination;
+use schemas::documents::{Document, Kind, State};
 use schemas::{Code, Error, Result};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{ConfigVerb, Output, Verb};
 use crate::config::Config;
+use crate::tools::Lent;
 
 /// A result that can be printed.
 pub(crate) trait Report: Serialize {
@@ -36,112 +40,70 @@ pub(crate) trait Report: Serialize {
 
 /// Carries out a verb; `false` when it found something wrong and said so.
 pub(crate) async fn run(config: &Config, output: Output, verb: Verb) -> Result<bool> {
-    let options = config.coordination();
-    let connect = || Coordination::connect(&options, CancellationToken::new());
     if let Verb::Config { verb: ConfigVerb::Show } = verb {
         return print(output, &config::show(config)?);
     }
-    if let Verb::Put { files } = &verb {
-        // Before connecting: a wrong document is said to be wrong whether ZooKeeper answers or not.
-        let documents = put::read(files)?;
-        let coordination = connect().await?;
-        let (changes, failure) = put::put(&coordination.documents(), documents).await;
-        coordination.close().await;
-        print(output, &changes)?;
-        return failure.map_or(Ok(true), Err);
-    }
-    let selection = Selection::of(&verb)?;
-    let coordination = connect().await?;
-    let result = on_documents(output, verb, selection, &coordination).await;
+    // Before connecting: a wrong document is said to be wrong whether anybody answers or not.
+    let job = Job::of(verb)?;
+    let coordination = Coordination::connect(&config.coordination(), CancellationToken::new()).await?;
+    let control = Control::new(coordination.clone(), Arc::new(Lent))?;
+    let result = job.run(output, &control, &Caller::direct(user(), None)).await;
     coordination.close().await;
     result
 }
 
-async fn on_documents(output: Output, verb: Verb, selection: Selection, coordination: &Coordination) -> Result<bool> {
-    use schemas::documents::State;
-    let documents = coordination.documents();
-    match verb {
-        Verb::Get { .. } => print(output, &get::get(&documents, &selection).await?),
-        Verb::Delete { .. } => print(output, &delete::delete(&documents, &selection).await?),
-        Verb::Pause { .. } => print(output, &state::set(&documents, &selection, State::Paused).await?),
-        Verb::Resume { .. } => print(output, &state::set(&documents, &selection, State::Running).await?),
-        Verb::Check { .. } => print(output, &check::check(&documents, &selection).await?),
-        Verb::Status => print(output, &status::status(coordination).await?),
-        Verb::Run | Verb::Capture | Verb::Apply | Verb::Admin | Verb::Put { .. } | Verb::Config { .. } => {
-            Err(Error::new(Code::ConfigInvalid, "this verb does not work on documents"))
-        }
-    }
+/// What is to be done, its arguments read.
+enum Job {
+    Put(Vec<Document>),
+    Get(Selection),
+    Delete(Kind, String),
+    State(Kind, String, State),
+    Check(Selection),
+    Status,
 }
 
-/// Which documents a verb is about.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Selection {
-    kind: Option<Kind>,
-    name: Option<String>,
-}
-
-impl Selection {
-    fn of(verb: &Verb) -> Result<Self> {
-        let (kind, name) = match verb {
-            Verb::Get { kind, name } | Verb::Check { kind, name } => (kind.as_ref(), name.as_ref()),
-            Verb::Delete { kind, name, purge } => {
-                if *purge {
-                    let message = "delete --purge: this version does not drop positions and progress yet";
-                    return Err(Error::new(Code::NotSupportedYet, message));
-                }
-                (Some(kind), Some(name))
+impl Job {
+    fn of(verb: Verb) -> Result<Self> {
+        Ok(match verb {
+            Verb::Put { files } => Self::Put(put::read(&files)?),
+            Verb::Get { kind, name } => Self::Get(selection(kind.as_deref(), name)?),
+            Verb::Check { kind, name } => Self::Check(selection(kind.as_deref(), name)?),
+            Verb::Delete { purge: true, .. } => {
+                let message = "delete --purge: this version does not drop positions and progress yet";
+                return Err(Error::new(Code::NotSupportedYet, message));
             }
-            Verb::Pause { kind, name } | Verb::Resume { kind, name } => (Some(kind), Some(name)),
-            _ => (None, None),
-        };
-        Ok(Self { kind: kind.map(|k| k.parse()).transpose()?, name: name.cloned() })
+            Verb::Delete { kind, name, purge: false } => Self::Delete(kind.parse()?, name),
+            Verb::Pause { kind, name } => Self::State(kind.parse()?, name, State::Paused),
+            Verb::Resume { kind, name } => Self::State(kind.parse()?, name, State::Running),
+            Verb::Status => Self::Status,
+            Verb::Run | Verb::Capture | Verb::Apply | Verb::Admin | Verb::Config { .. } => {
+                return Err(Error::new(Code::ConfigInvalid, "this verb does not work on documents"));
+            }
+        })
     }
 
-    fn kinds(&self) -> impl Iterator<Item = Kind> {
-        let only = self.kind;
-        Kind::ALL.into_iter().filter(move |kind| only.is_none_or(|only| only == *kind))
-    }
-
-    fn takes(&self, name: &str) -> bool {
-        self.name.as_ref().is_none_or(|only| only == name)
-    }
-
-    /// Kind and name, for verbs whose command line demands both.
-    fn exact(&self) -> Result<(Kind, &str)> {
-        match (self.kind, &self.name) {
-            (Some(kind), Some(name)) => Ok((kind, name)),
-            _ => Err(Error::new(Code::NotFound, "kind and name of a document are needed")),
+    async fn run(self, output: Output, control: &Control, caller: &Caller) -> Result<bool> {
+        match self {
+            Self::Put(documents) => print(output, &put::Changes(control.put(caller, documents, Put::default()).await?)),
+            Self::Get(selection) => {
+                print(output, &get::Got::new(control.documents(&selection).await?, selection.name.is_some())?)
+            }
+            Self::Delete(kind, name) => print(output, &control.delete(caller, kind, &name, None).await?),
+            Self::State(kind, name, state) => print(output, &control.set_state(caller, kind, &name, state).await?),
+            Self::Check(selection) => print(output, &check::Findings(control.check(&selection).await?)),
+            Self::Status => print(output, &control.status(caller).await?),
         }
     }
 }
 
-/// A document in ZooKeeper, with its version.
-#[derive(Debug)]
-struct Stored {
-    kind: Kind,
-    name: String,
-    version: i32,
-    document: Result<Document, std::sync::Arc<Error>>,
+fn selection(kind: Option<&str>, name: Option<String>) -> Result<Selection> {
+    Ok(Selection { kind: kind.map(str::parse).transpose()?, name })
 }
 
-/// All documents, by kind and name.
-async fn stored(documents: &Documents) -> Result<Vec<Stored>> {
-    let mut all = Vec::new();
-    for kind in Kind::ALL {
-        for (name, versioned) in documents.list(kind).await? {
-            all.push(Stored { kind, name, version: versioned.version, document: versioned.value });
-        }
-    }
-    Ok(all)
-}
-
-/// The documents that can be read, to look at together.
-fn world(stored: &[Stored]) -> World {
-    let mut world = World::default();
-    for document in stored.iter().filter_map(|s| s.document.as_ref().ok()) {
-        world.insert(document.clone());
-    }
-    world
+/// Who works on ZooKeeper directly, for the audit trail: the user and his host.
+fn user() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
+    format!("{user}@{}", crate::roles::host())
 }
 
 /// The text of a file, or of the standard input for `-`.

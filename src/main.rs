@@ -5,11 +5,11 @@
 mod cli;
 mod commands;
 mod config;
-mod fetch;
 mod logs;
 mod roles;
 mod signals;
 mod table;
+mod tools;
 
 use std::process::ExitCode;
 

@@ -218,15 +218,20 @@ fn failed(what: &str, e: &JoinError) -> Error {
 
 /// Who this process is. The id is new with every start: an old one's ephemeral node may still be there.
 fn facts(roles: Roles) -> WorkerFacts {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim();
-    let host = if host.is_empty() { "localhost" } else { host };
+    let host = host();
     WorkerFacts {
         worker: format!("{host}-{}-{:04x}", std::process::id(), rand::random::<u16>()),
-        host: host.to_owned(),
+        host,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         roles: roles.names(),
     }
+}
+
+/// The name of this host.
+pub(crate) fn host() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    if host.is_empty() { "localhost".to_owned() } else { host.to_owned() }
 }
 
 /// Where others reach the endpoints: nobody can connect to "all interfaces".

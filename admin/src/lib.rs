@@ -5,7 +5,9 @@
 //! ZooKeeper, Kafka or a database, and none fails. [`serve`] ends by itself when `shutdown` is cancelled and the open
 //! requests are answered.
 
+pub mod control;
 mod endpoints;
+pub mod tools;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -4,6 +4,7 @@
 //! document's: every write names the one it replaces, so nobody overwrites what he has not seen. A document that this
 //! version cannot read stays visible as an error beside the others.
 
+mod batch;
 mod follow;
 
 use std::collections::{BTreeMap, HashMap};
@@ -88,6 +89,17 @@ impl Documents {
             Err(zk::Error::NoNode) => Err(not_found(document.kind(), document.name().as_str())),
             Err(error) => Err(refused(what, error)),
         }
+    }
+
+    /// Writes several documents, all or none, and returns their new versions.
+    ///
+    /// # Errors
+    /// As [`Documents::put`]; `OT1005` also when they are too large together.
+    pub async fn put_all(&self, writes: &[(&Document, Expected)]) -> Result<Vec<i32>> {
+        if let [(document, expected)] = writes {
+            return Ok(vec![self.put(document, *expected).await?]);
+        }
+        batch::put_all(self.sessions(), writes).await
     }
 
     /// A document; `None` when there is none of that name.

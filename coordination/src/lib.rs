@@ -17,6 +17,7 @@ mod position;
 mod registry;
 mod requests;
 mod session;
+mod tokens;
 mod workers;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use crate::lease::{Lease, LeaseState};
 pub use crate::options::Options;
 pub use crate::registry::{SchemaStore, SubjectVersion};
 pub use crate::requests::{Requests, Taken};
+pub use crate::tokens::{Role, TokenMap, TokenRecord, Tokens};
 pub use crate::workers::WorkerInfo;
 
 use crate::session::Sessions;

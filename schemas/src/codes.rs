@@ -73,6 +73,14 @@ codes! {
     StillReferenced = "OT1009", Stop, "Other documents refer to this one", "Delete or change the documents that the message names first.";
     RoleFailed = "OT1010", Stop, "A role ended although nobody asked it to", "Start it again; report the message and the log, as this is an error of Otter's own.";
     RequestOpen = "OT1011", Stop, "A request is still open", "Wait for its answer, or withdraw it while no worker has taken it.";
+    NotAuthenticated = "OT1020", Stop, "The request has no valid token", "Give a token of this installation: OTTER_TOKEN, `client.token`, or an Authorization header; `otter admin init` makes the first one.";
+    TokenExists = "OT1021", Stop, "There is a token already", "Use a token you have; `otter admin init --again` makes another one of the role admin.";
+    NotAllowed = "OT1022", Stop, "The token's role does not allow this", "Ask with a token of the role that the message names.";
+    TooManyAttempts = "OT1023", Retry, "Too many requests with wrong tokens", "Correct the token and wait a minute.";
+    RequestInvalid = "OT1024", Stop, "The request is not valid", "Correct what the message names; the API is described by /api/v1/openapi.json.";
+    NoSuchRoute = "OT1025", Stop, "The API has no such path", "Look at /api/v1/openapi.json for the paths there are.";
+    AdminUnreachable = "OT1026", Stop, "The admin API does not answer", "Check `client.url` (or OTTER_URL) and that `otter admin` or `otter run` is up; --direct works on ZooKeeper without it.";
+    NotAdmin = "OT1027", Stop, "What answers is not Otter's admin API", "Check `client.url` (or OTTER_URL): it names the address of a process with the admin role.";
     // ZooKeeper
     ZooKeeperUnavailable = "OT2001", Retry, "ZooKeeper does not answer", "Check `zookeeper.servers` and that the ensemble has a quorum.";
     LeaseLost = "OT2002", Retry, "The lease was lost", "Nothing: another worker leads the source, this one waits for its turn.";

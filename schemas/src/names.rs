@@ -86,6 +86,19 @@ pub fn worker_path(worker: &str) -> String {
     format!("{WORKERS_PATH}/{worker}")
 }
 
+/// The folder of the API's tokens.
+pub const TOKENS_PATH: &str = "/tokens";
+
+/// The node of a token.
+pub fn token_path(id: &str) -> String {
+    format!("{TOKENS_PATH}/{id}")
+}
+
+/// The topic of the audit trail.
+pub fn audit_topic(cluster: &str) -> String {
+    format!("__otter.{cluster}.audit")
+}
+
 /// The folder of the registry's schemas by id.
 pub const REGISTRY_IDS_PATH: &str = "/registry/ids";
 /// The folder of the registry's subjects.

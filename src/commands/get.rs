@@ -1,12 +1,12 @@
 //! `otter get`: all documents, those of a kind, or one.
 
-use coordination::Documents;
-use schemas::documents::{Document, Kind};
-use schemas::{Code, Error, Result};
+use admin::control::documents::Entry;
+use schemas::Result;
+use schemas::documents::Document;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Report, Selection, stored};
+use super::Report;
 use crate::table::align;
 
 /// The documents asked for: one as itself, several as a list.
@@ -22,56 +22,34 @@ pub(crate) enum Got {
 /// A document with its version.
 #[derive(Debug, Serialize)]
 pub(crate) struct Line {
-    kind: Kind,
-    name: String,
-    version: i32,
-    /// The document as JSON; null when it cannot be read.
-    document: Value,
-    /// Why it cannot be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
+    #[serde(flatten)]
+    entry: Entry,
     #[serde(skip)]
     yaml: String,
     #[serde(skip)]
     summary: String,
 }
 
-/// The documents asked for.
-pub(crate) async fn get(documents: &Documents, selection: &Selection) -> Result<Got> {
-    let mut lines = Vec::new();
-    for stored in stored(documents).await? {
-        if selection.kinds().any(|kind| kind == stored.kind) && selection.takes(&stored.name) {
-            let document = stored.document.map_err(|e| e.to_string());
-            lines.push(Line::new(stored.kind, stored.name, stored.version, document)?);
-        }
-    }
-    let Some(name) = &selection.name else { return Ok(Got::Several(lines)) };
-    let kind = selection.kind.map_or("document", Kind::as_str);
-    match lines.pop() {
-        Some(line) => Ok(Got::One(Box::new(line))),
-        None => Err(Error::new(Code::NotFound, format!("there is no {kind} {name}"))),
+impl Got {
+    /// The entries; `one`: they are the one document that was asked for.
+    pub(crate) fn new(entries: Vec<Entry>, one: bool) -> Result<Self> {
+        let mut lines = entries.into_iter().map(Line::new).collect::<Result<Vec<_>>>()?;
+        let single = if one { lines.pop() } else { None };
+        Ok(single.map_or(Self::Several(lines), |line| Self::One(Box::new(line))))
     }
 }
 
 impl Line {
-    fn new(kind: Kind, name: String, version: i32, document: Result<Document, String>) -> Result<Self> {
-        let line = Self {
-            kind,
-            name,
-            version,
-            document: Value::Null,
-            error: None,
-            yaml: String::new(),
-            summary: String::new(),
-        };
-        Ok(match document {
-            Ok(document) => Self {
-                document: super::put::json(&document)?,
-                yaml: document.to_yaml()?,
-                summary: summary(&document),
-                ..line
-            },
-            Err(error) => Self { summary: format!("cannot be read: {error}"), error: Some(error), ..line },
+    fn new(entry: Entry) -> Result<Self> {
+        Ok(match &entry.error {
+            Some(error) => {
+                let summary = format!("cannot be read: {error}");
+                Self { entry, yaml: String::new(), summary }
+            }
+            None => {
+                let document = Document::from_value(entry.document.clone())?;
+                Self { entry, yaml: document.to_yaml()?, summary: summary(&document) }
+            }
         })
     }
 }
@@ -98,13 +76,16 @@ fn count(mappings: usize) -> String {
 impl Report for Got {
     fn text(&self) -> String {
         match self {
-            Self::One(line) => match &line.error {
+            Self::One(line) => match &line.entry.error {
                 None => line.yaml.clone(),
-                Some(error) => format!("{} {} cannot be read: {error}\n", line.kind, line.name),
+                Some(error) => format!("{} {} cannot be read: {error}\n", line.entry.kind, line.entry.name),
             },
             Self::Several(lines) if lines.is_empty() => "There are no documents.\n".to_owned(),
             Self::Several(lines) => {
-                let row = |l: &Line| vec![l.kind.to_string(), l.name.clone(), l.version.to_string(), l.summary.clone()];
+                let row = |l: &Line| {
+                    let e = &l.entry;
+                    vec![e.kind.to_string(), e.name.clone(), e.version.to_string(), l.summary.clone()]
+                };
                 align(&["KIND", "NAME", "VERSION", ""], &lines.iter().map(row).collect::<Vec<_>>())
             }
         }
@@ -112,7 +93,7 @@ impl Report for Got {
 
     fn success(&self) -> bool {
         match self {
-            Self::One(line) => line.error.is_none(),
+            Self::One(line) => line.entry.error.is_none(),
             Self::Several(_) => true,
         }
     }
@@ -121,19 +102,28 @@ impl Report for Got {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use schemas::documents::Kind;
 
     #[test]
     fn lists_and_single_documents() {
         let text = "kind: pipeline\nname: users\nsource: shop\ntarget: report\nmappings: [{from: a.b, to: c.d}]\n";
         let document = Document::parse_all(text).expect("valid").remove(0);
-        let line = || Line::new(Kind::Pipeline, "users".into(), 3, Ok(document.clone())).expect("a line");
-        let broken = Line::new(Kind::Source, "old".into(), 0, Err("OT1001: x".into())).expect("a line");
-        insta::assert_snapshot!(Got::Several(vec![line(), broken]).text(), @r"
+        let json = admin::control::changes::json(&document).expect("JSON");
+        let entry = Entry { kind: Kind::Pipeline, name: "users".into(), version: 3, document: json, error: None };
+        let broken = Entry {
+            kind: Kind::Source,
+            name: "old".into(),
+            version: 0,
+            document: Value::Null,
+            error: Some("OT1001: x".into()),
+        };
+        let several = Got::new(vec![entry.clone(), broken], false).expect("a list");
+        insta::assert_snapshot!(several.text(), @r"
         KIND      NAME   VERSION
         pipeline  users  3        shop → report, 1 mapping, running
         source    old    0        cannot be read: OT1001: x
         ");
-        let one = Got::One(Box::new(line())).text();
+        let one = Got::new(vec![entry], true).expect("one").text();
         assert_eq!(Document::parse_all(&one).expect("valid"), [document]);
     }
 }

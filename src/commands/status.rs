@@ -1,194 +1,10 @@
 //! `otter status`: the documents, and what the workers say about them.
-//!
-//! Every worker is asked at its status address, all at once; one that does not answer is shown as such. Where nobody
-//! runs a source, its position is the mirror in ZooKeeper of its last checkpoint.
 
 mod text;
 
-use std::collections::BTreeMap;
+use admin::control::status::Status;
 
-use coordination::{Coordination, WorkerInfo};
-use futures_util::future::join_all;
-use schemas::Result;
-use schemas::checkpoint::Checkpoint;
-use schemas::documents::{Document, Kind, State};
-use schemas::status::{ErrorStatus, LaneStatus, PipelineState, SourceState, SourceStatus, WorkerStatus};
-use serde::Serialize;
-
-use super::{Report, Stored, stored};
-use crate::fetch;
-
-/// A worker, and whether it answers.
-#[derive(Debug, Serialize)]
-pub(crate) struct Worker {
-    #[serde(flatten)]
-    info: WorkerInfo,
-    /// Why it did not answer; null when it did.
-    silent: Option<String>,
-}
-
-/// Who a source's figures are from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Origin {
-    /// The worker that runs it.
-    Worker,
-    /// ZooKeeper's mirror of its last checkpoint.
-    Mirror,
-    /// Nobody knows any.
-    Nobody,
-}
-
-/// A source.
-#[derive(Debug, Serialize)]
-pub(crate) struct Source {
-    /// The worker that leads it.
-    worker: Option<String>,
-    origin: Origin,
-    #[serde(flatten)]
-    status: SourceStatus,
-}
-
-/// A lane and who has it.
-#[derive(Debug, Serialize)]
-pub(crate) struct Lane {
-    worker: String,
-    #[serde(flatten)]
-    status: LaneStatus,
-}
-
-/// An error of a pipeline as a whole, and whose it is.
-#[derive(Debug, Serialize)]
-pub(crate) struct PipelineError {
-    worker: String,
-    #[serde(flatten)]
-    error: ErrorStatus,
-}
-
-/// A pipeline.
-#[derive(Debug, Serialize)]
-pub(crate) struct Pipeline {
-    name: String,
-    /// What the document says.
-    state: State,
-    /// What each worker says.
-    workers: BTreeMap<String, PipelineState>,
-    lanes: Vec<Lane>,
-    errors: Vec<PipelineError>,
-}
-
-/// Everything.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Status {
-    workers: Vec<Worker>,
-    sources: Vec<Source>,
-    pipelines: Vec<Pipeline>,
-    /// Documents that cannot be read.
-    unreadable: Vec<String>,
-}
-
-/// Asks everybody.
-pub(crate) async fn status(coordination: &Coordination) -> Result<Status> {
-    let stored = stored(&coordination.documents()).await?;
-    let infos = coordination.workers().await?;
-    let answers = join_all(infos.iter().map(ask)).await;
-    let mut mirrors = BTreeMap::new();
-    for source in stored.iter().filter(|s| s.kind == Kind::Source) {
-        if let Some(checkpoint) = coordination.read_position(&source.name).await? {
-            mirrors.insert(source.name.clone(), checkpoint);
-        }
-    }
-    Ok(merge(&stored, &mirrors, infos, answers))
-}
-
-async fn ask(info: &WorkerInfo) -> Result<WorkerStatus, String> {
-    let address = info.status_address.as_deref().ok_or("it gives no status address")?;
-    let body = fetch::get(address, "/status").await?;
-    let status: WorkerStatus = serde_json::from_slice(&body).map_err(|e| format!("its answer is no status: {e}"))?;
-    // Another process may listen there by now.
-    if status.worker == info.id { Ok(status) } else { Err(format!("worker {} answers there", status.worker)) }
-}
-
-/// What all of them know, put together.
-fn merge(
-    stored: &[Stored],
-    mirrors: &BTreeMap<String, Checkpoint>,
-    infos: Vec<WorkerInfo>,
-    answers: Vec<Result<WorkerStatus, String>>,
-) -> Status {
-    let heard: Vec<&WorkerStatus> = answers.iter().filter_map(|a| a.as_ref().ok()).collect();
-    let mut status = Status::default();
-    for document in stored {
-        match &document.document {
-            Ok(Document::Source(_)) => {
-                status.sources.push(source(&document.name, mirrors.get(&document.name), &heard));
-            }
-            Ok(Document::Pipeline(p)) => status.pipelines.push(pipeline(&document.name, p.state, &heard)),
-            Ok(Document::Target(_)) => {}
-            Err(e) => status.unreadable.push(format!("{} {}: {e}", document.kind, document.name)),
-        }
-    }
-    let workers = infos.into_iter().zip(answers.iter());
-    status.workers = workers.map(|(info, answer)| Worker { info, silent: answer.as_ref().err().cloned() }).collect();
-    status
-}
-
-/// The source as the worker sees it that has most to do with it.
-fn source(name: &str, mirror: Option<&Checkpoint>, heard: &[&WorkerStatus]) -> Source {
-    let entries = heard.iter().flat_map(|w| w.sources.iter().map(move |s| (w.worker.as_str(), s)));
-    let best = entries.filter(|(_, s)| s.name == name).max_by_key(|(_, s)| (weight(s.state), s.epoch));
-    match (best, mirror) {
-        (Some((worker, status)), _) if status.state != SourceState::Waiting => {
-            Source { worker: Some(worker.to_owned()), origin: Origin::Worker, status: status.clone() }
-        }
-        (_, Some(mirror)) => Source { worker: None, origin: Origin::Mirror, status: from_mirror(name, mirror) },
-        (_, None) => {
-            let status = SourceStatus { name: name.to_owned(), ..SourceStatus::default() };
-            Source { worker: None, origin: Origin::Nobody, status }
-        }
-    }
-}
-
-fn weight(state: SourceState) -> u8 {
-    match state {
-        SourceState::Running => 4,
-        SourceState::Starting => 3,
-        SourceState::Retrying => 2,
-        SourceState::Stopped => 1,
-        SourceState::Waiting => 0,
-    }
-}
-
-fn from_mirror(name: &str, mirror: &Checkpoint) -> SourceStatus {
-    SourceStatus {
-        name: name.to_owned(),
-        epoch: mirror.epoch,
-        gtid: mirror.gtid.clone(),
-        file: mirror.file.clone(),
-        position: mirror.position,
-        ordinal: mirror.ordinal,
-        ..SourceStatus::default()
-    }
-}
-
-fn pipeline(name: &str, state: State, heard: &[&WorkerStatus]) -> Pipeline {
-    let mut found =
-        Pipeline { name: name.to_owned(), state, workers: BTreeMap::new(), lanes: Vec::new(), errors: Vec::new() };
-    for worker in heard {
-        for entry in worker.pipelines.iter().filter(|p| p.name == name) {
-            let id = &worker.worker;
-            found.workers.insert(id.clone(), entry.state);
-            found.lanes.extend(entry.lanes.iter().map(|l| Lane { worker: id.clone(), status: l.clone() }));
-            let error = entry.error.clone();
-            found.errors.extend(error.map(|error| PipelineError { worker: id.clone(), error }));
-        }
-    }
-    found.lanes.sort_by(|a, b| {
-        let key = |l: &Lane| (l.status.topic.clone(), l.status.partition);
-        key(a).cmp(&key(b))
-    });
-    found
-}
+use super::Report;
 
 impl Report for Status {
     fn text(&self) -> String {
@@ -199,8 +15,15 @@ impl Report for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use admin::control::Stored;
+    use admin::control::status::merge;
+    use coordination::WorkerInfo;
+    use schemas::checkpoint::Checkpoint;
+    use schemas::documents::Document;
+    use schemas::status::{ErrorStatus, LaneStatus, PipelineState, SourceState, SourceStatus, WorkerStatus};
     use schemas::status::{LaneState, PipelineStatus};
     use schemas::{Code, Error};
+    use std::collections::BTreeMap;
 
     fn documents() -> Vec<Stored> {
         let text = "

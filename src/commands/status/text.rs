@@ -3,8 +3,8 @@
 use schemas::documents::State;
 use schemas::status::{ErrorStatus, LaneState, PipelineState, SourceState};
 
-use super::{Lane, Origin, Pipeline, Source, Status};
 use crate::table::align;
+use admin::control::status::{Lane, Origin, Pipeline, Source, Status, Worker, behind};
 
 pub(super) fn render(status: &Status) -> String {
     let mut parts = Vec::new();
@@ -17,7 +17,7 @@ pub(super) fn render(status: &Status) -> String {
         parts.push(align(&["PIPELINE", "STATE", "TOPIC", "OFFSET", "BEHIND", "LAG", "ROWS", "WORKER"], &rows));
     }
     if !status.workers.is_empty() {
-        let worker = |w: &super::Worker| {
+        let worker = |w: &Worker| {
             let address = w.info.status_address.clone().unwrap_or_default();
             let silent = w.silent.as_ref().map(|why| format!(" (silent: {why})")).unwrap_or_default();
             vec![w.info.id.clone(), w.info.roles.join(","), w.info.version.clone(), address + &silent]
@@ -88,13 +88,12 @@ fn lane(pipeline: &Pipeline, lane: &Lane) -> Vec<String> {
         LaneState::Paused => "stopped",
     };
     let number = |n: Option<i64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
-    let behind = l.end_offset.zip(l.next_offset).map(|(end, next)| (end - next).max(0));
     vec![
         pipeline.name.clone(),
         state.to_owned(),
         format!("{}[{}]", l.topic, l.partition),
         number(l.next_offset),
-        number(behind),
+        number(behind(l)),
         lag(l.lag_ms),
         l.rows.to_string(),
         lane.worker.clone(),

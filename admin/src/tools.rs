@@ -1,0 +1,33 @@
+//! What [`crate::control::Control`] needs from roles that this crate may not depend on: looking at servers, the audit trail.
+
+use std::fmt::Debug;
+use std::pin::Pin;
+
+use schemas::check::Finding;
+use schemas::documents::{Pipeline, Source, Target};
+
+use crate::control::audit::AuditRecord;
+
+/// A future whose type is forgotten, so that [`Tools`] can be an object.
+pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What the binary lends to the admin role: it alone knows capture, apply and the secrets.
+pub trait Tools: Debug + Send + Sync {
+    /// Looks at a source's server; what cannot be looked at is a finding too.
+    fn check_source<'a>(&'a self, source: &'a Source) -> Work<'a, Vec<Finding>>;
+
+    /// Looks at what every pipeline needs of a target's server.
+    fn check_target<'a>(&'a self, target: &'a Target) -> Work<'a, Vec<Finding>>;
+
+    /// Looks at the tables of a pipeline at its target, compared with the source's.
+    fn check_pipeline<'a>(
+        &'a self,
+        pipeline: &'a Pipeline,
+        source: &'a Source,
+        target: &'a Target,
+    ) -> Work<'a, Vec<Finding>>;
+
+    /// Hands a record over to the audit trail. It returns at once and never fails: a change is not undone because its
+    /// record is late. A record that cannot be delivered is written to the log.
+    fn audit(&self, record: AuditRecord);
+}

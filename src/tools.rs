@@ -1,0 +1,62 @@
+//! What the binary lends to the admin role: checks by capture and apply, the audit trail.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use admin::control::audit::AuditRecord;
+use admin::tools::{Tools, Work};
+use schemas::check::Finding;
+use schemas::documents::{ApplySettings, Pipeline, PipelineStart, Source, State, Target};
+
+/// The parts of this process that the admin role uses.
+#[derive(Debug)]
+pub(crate) struct Lent;
+
+impl Tools for Lent {
+    fn check_source<'a>(&'a self, source: &'a Source) -> Work<'a, Vec<Finding>> {
+        Box::pin(capture::check::check(source))
+    }
+
+    fn check_target<'a>(&'a self, target: &'a Target) -> Work<'a, Vec<Finding>> {
+        Box::pin(async move { apply::check(&bare(target), target, &BTreeMap::new()).await })
+    }
+
+    fn check_pipeline<'a>(
+        &'a self,
+        pipeline: &'a Pipeline,
+        source: &'a Source,
+        target: &'a Target,
+    ) -> Work<'a, Vec<Finding>> {
+        Box::pin(against_both(pipeline, source, target))
+    }
+
+    fn audit(&self, record: AuditRecord) {
+        tracing::info!(?record, "audit");
+    }
+}
+
+/// The target, its columns compared with the source's as far as the source can be asked.
+async fn against_both(pipeline: &Pipeline, source: &Source, target: &Target) -> Vec<Finding> {
+    let tables: BTreeSet<_> = pipeline.mappings.iter().filter_map(|m| m.from.exact()).collect();
+    match capture::check::structures(source, &tables).await {
+        Ok(structures) => apply::check(pipeline, target, &structures).await,
+        Err(e) => {
+            let subject = format!("pipeline {}: columns are not compared", pipeline.name);
+            let mut findings = vec![Finding::error(subject, &e)];
+            findings.extend(apply::check(pipeline, target, &BTreeMap::new()).await);
+            findings
+        }
+    }
+}
+
+/// A pipeline without mappings, to look at what every pipeline needs of a target.
+fn bare(target: &Target) -> Pipeline {
+    Pipeline {
+        name: target.name.clone(),
+        source: target.name.clone(),
+        target: target.name.clone(),
+        state: State::Paused,
+        mappings: Vec::new(),
+        start: PipelineStart::default(),
+        apply: ApplySettings::default(),
+    }
+}
