@@ -20,4 +20,5 @@ pub mod writer;
 pub(crate) mod columns;
 mod serial;
 mod statements;
+mod transaction;
 mod value;

@@ -5,15 +5,15 @@
 //! applied is committed, with the progress at that event.
 
 use mysql_async::Value;
+use schemas::Code;
 use schemas::decode::Datum;
 use schemas::documents::{ExistingRow, MissingRow};
 use schemas::encode::Op;
-use schemas::{Code, Error};
 
 use super::failure::{Failure, Fault};
 use super::mapping::RowFault;
 use super::value::packet_bytes;
-use super::writer::{BatchOutcome, WriteError, Writer};
+use super::writer::{BatchOutcome, Rows};
 
 /// Why an event stops the batch.
 pub(crate) enum Halt {
@@ -40,62 +40,9 @@ impl From<Failure> for Halt {
     }
 }
 
-impl Writer<'_, '_> {
-    /// Applies the batch serially; on success everything is committed.
-    pub(crate) async fn write_serially(&mut self, to: (i64, i64)) -> Result<BatchOutcome, WriteError> {
-        let mut outcome = BatchOutcome { serial: true, ..BatchOutcome::default() };
-        self.begin(to).await?;
-        for index in 0..self.batch.len() {
-            match self.apply(index, &mut outcome).await {
-                Ok(()) => outcome.events += 1,
-                Err(Halt::Failed(failure)) => return Err(self.give_up(failure).await),
-                Err(Halt::Conflict(code, what)) => return Err(self.pause(index, to, (code, what), outcome).await),
-            }
-        }
-        self.commit(to).await?;
-        Ok(outcome)
-    }
-
-    /// Commits what came before the event at `index` with the progress at it.
-    async fn pause(
-        &mut self,
-        index: usize,
-        moved_to: (i64, i64),
-        (code, what): (Code, String),
-        outcome: BatchOutcome,
-    ) -> WriteError {
-        let Some(change) = self.batch.changes().get(index) else {
-            return WriteError::Refused(Error::new(code, what));
-        };
-        let at_offset = change.offset;
-        let row = if change.op == Op::Create { self.batch.after(index) } else { self.batch.before(index) };
-        let message = format!(
-            "{} {} at offset {at_offset} of {}: {what}",
-            self.mapping.target,
-            self.mapping.describe_key(row),
-            self.lane.key()
-        );
-        let ordinal = match index.checked_sub(1).and_then(|last| self.batch.changes().get(last)) {
-            Some(last) => last.ordinal,
-            None => self.lane.ordinal(),
-        };
-        let back = (at_offset, ordinal);
-        let sql = self.lane.advance_sql(moved_to.0, back);
-        match self.session.run(sql).await {
-            Ok(1) => {}
-            Ok(_) => {
-                let failure = Failure { fault: Fault::Busy, error: self.lane.taken() };
-                return self.give_up(failure).await;
-            }
-            Err(failure) => return self.give_up(failure).await,
-        }
-        match self.commit(back).await {
-            Ok(()) => WriteError::Paused { at_offset, error: Error::new(code, message), outcome },
-            Err(error) => error,
-        }
-    }
-
-    async fn apply(&mut self, index: usize, outcome: &mut BatchOutcome) -> Result<(), Halt> {
+impl Rows<'_, '_> {
+    /// Applies one change by the policies. What it did before a conflict stays to be taken back.
+    pub(crate) async fn apply(&mut self, index: usize, outcome: &mut BatchOutcome) -> Result<(), Halt> {
         let batch = self.batch;
         let Some(change) = batch.changes().get(index) else { return Ok(()) };
         let (before, after) = (batch.before(index), batch.after(index));

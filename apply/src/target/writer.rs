@@ -1,16 +1,19 @@
 //! Writing a batch: its net effect and its progress in one transaction, or serially where that would not be equal.
 
 use mysql_async::Value;
+use schemas::Error;
 use schemas::decode::Datum;
 use schemas::documents::{ExistingRow, MissingRow, RowSettings};
-use schemas::{Code, Error};
 
 use super::batch::{Batch, NetUpdate, Plan};
 use super::connection::Session;
 use super::failure::{Failure, Fault};
 use super::mapping::{RowFault, TableMapping};
 use super::progress::Lane;
+use super::transaction::Transaction;
 use super::value::packet_bytes;
+
+pub use super::transaction::Destination;
 
 /// Rows of a bulk statement.
 const ROWS_PER_STATEMENT: usize = 1000;
@@ -55,6 +58,17 @@ pub struct BatchOutcome {
     pub serial: bool,
 }
 
+impl BatchOutcome {
+    /// Adds what the same events did in another table.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.deleted += other.deleted;
+        self.missing += other.missing;
+        self.existing += other.existing;
+    }
+}
+
 /// Why a batch is not, or not wholly, in the target.
 #[derive(Debug)]
 pub enum WriteError {
@@ -91,7 +105,22 @@ pub async fn write_batch(
     batch: &Batch<'_>,
     to: (i64, i64),
 ) -> Result<BatchOutcome, WriteError> {
-    Writer { session, lane, mapping, policies, batch }.write(to).await
+    write_to_all(session, lane, &[Destination { mapping, policies }], batch, to).await
+}
+
+/// The same into several tables, still in one transaction; the outcome is their sum but for the events.
+pub async fn write_to_all(
+    session: &mut Session,
+    lane: &mut Lane,
+    destinations: &[Destination<'_>],
+    batch: &Batch<'_>,
+    to: (i64, i64),
+) -> Result<BatchOutcome, WriteError> {
+    if batch.is_empty() || destinations.is_empty() {
+        advance(session, lane, to).await?;
+        return Ok(BatchOutcome { events: batch.len() as u64, ..BatchOutcome::default() });
+    }
+    Transaction { session, lane, destinations, batch }.write(to).await
 }
 
 /// Moves the lane without rows: over control records, repeats, or to the end of its partition.
@@ -117,17 +146,16 @@ impl From<Failure> for WriteError {
     }
 }
 
-/// What one batch needs.
-pub(crate) struct Writer<'w, 'a> {
+/// A batch's rows on their way into one table, within a transaction that somebody else opened and will end.
+pub(crate) struct Rows<'w, 'a> {
     pub(crate) session: &'w mut Session,
-    pub(crate) lane: &'w mut Lane,
     pub(crate) mapping: &'w TableMapping,
     pub(crate) policies: Policies,
     pub(crate) batch: &'w Batch<'a>,
 }
 
 /// Why the fast path gives up.
-enum Detour {
+pub(crate) enum Detour {
     /// The target is not as the batch expects, or refused something: apply serially to find out where.
     Serial(String),
     /// The transaction is over.
@@ -149,41 +177,9 @@ impl From<RowFault> for Detour {
     }
 }
 
-impl Writer<'_, '_> {
-    async fn write(&mut self, to: (i64, i64)) -> Result<BatchOutcome, WriteError> {
-        if self.batch.is_empty() {
-            advance(self.session, self.lane, to).await?;
-            return Ok(BatchOutcome::default());
-        }
-        if let Some(index) = self.batch.first_malformed(self.mapping.width) {
-            let change = &self.batch.changes()[index];
-            let message = format!(
-                "{}: the event at offset {} has not the rows that its kind and schema say",
-                self.lane.key(),
-                change.offset
-            );
-            return Err(WriteError::Refused(Error::new(Code::RecordInvalid, message)));
-        }
-        let Some(work) = self.plan() else { return self.write_serially(to).await };
-        self.begin(to).await?;
-        match self.write_net(&work).await {
-            Ok(mut outcome) => {
-                self.commit(to).await?;
-                outcome.events = self.batch.len() as u64;
-                Ok(outcome)
-            }
-            Err(Detour::Failed(failure)) => Err(self.give_up(failure).await),
-            Err(Detour::Serial(why)) => {
-                // First of all the rollback: a duplicate leaves a lock behind.
-                self.session.run("ROLLBACK").await?;
-                tracing::info!(lane = %self.lane.key(), table = %self.mapping.target, events = self.batch.len(), why, "applying a batch serially");
-                self.write_serially(to).await
-            }
-        }
-    }
-
+impl Rows<'_, '_> {
     /// The batch's net effect as statements; `None` when only serial application is right.
-    fn plan(&self) -> Option<Work> {
+    pub(crate) fn plan(&self) -> Option<Work> {
         let Plan::Net(net) = self.batch.net() else { return None };
         let (gone, new) = (net.deletes.len(), net.inserts.len());
         let updates = Vec::with_capacity(net.updates.len());
@@ -202,7 +198,8 @@ impl Writer<'_, '_> {
         Some(work)
     }
 
-    async fn write_net(&mut self, work: &Work) -> Result<BatchOutcome, Detour> {
+    /// Writes the net effect; whatever does not fit leaves the transaction to be rolled back.
+    pub(crate) async fn write_net(&mut self, work: &Work) -> Result<BatchOutcome, Detour> {
         self.delete_rows(&work.deletes).await?;
         self.check_absent(&work.absent).await?;
         self.update_rows(&work.updates).await?;
@@ -378,41 +375,10 @@ impl Writer<'_, '_> {
             })
             .collect()
     }
-
-    /// Opens the transaction and moves the progress as its first statement.
-    pub(crate) async fn begin(&mut self, to: (i64, i64)) -> Result<(), WriteError> {
-        let sql = format!("START TRANSACTION; {}", self.lane.advance_sql(self.lane.next_offset(), to));
-        match self.session.run(sql).await {
-            Ok(1) => Ok(()),
-            Ok(_) => {
-                let taken = self.lane.taken();
-                self.session.run("ROLLBACK").await?;
-                Err(WriteError::Taken(taken))
-            }
-            Err(failure) => Err(self.give_up(failure).await),
-        }
-    }
-
-    /// Commits; any error leaves the outcome unknown.
-    pub(crate) async fn commit(&mut self, at: (i64, i64)) -> Result<(), WriteError> {
-        self.session.run("COMMIT").await.map_err(|failure| WriteError::Lost(failure.error))?;
-        self.lane.committed(at);
-        Ok(())
-    }
-
-    /// Rolls back after a failure that ends the batch.
-    pub(crate) async fn give_up(&mut self, failure: Failure) -> WriteError {
-        if failure.fault != Fault::Lost
-            && let Err(lost) = self.session.run("ROLLBACK").await
-        {
-            return lost.into();
-        }
-        failure.into()
-    }
 }
 
 /// What to do for a batch; the numbers are indices of changes.
-struct Work {
+pub(crate) struct Work {
     /// Rows to delete, by their row before.
     deletes: Vec<usize>,
     /// How many of them, from the front, are gone for good; the others are inserted again.
