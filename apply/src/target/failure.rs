@@ -79,8 +79,9 @@ fn safe_text(number: u16, message: &str) -> String {
         // incorrect value, truncated, incorrect string, incorrect datetime
         1265 | 1292 | 1366 => from(" for column "),
         // out of range, too long, NULL, no default, CHECK constraint, foreign key, and everything about no row at all
-        1264 | 1406 | 1048 | 1364 | 4025 | 3819 | 1205 | 1213 | 1044 | 1049 | 1051 | 1054 | 1142 | 1143 | 1146
-        | 1153 | 1227 | 1290 | 1347 | 1792 | 1836 | 1053 | 1927 | 1969 | 3024 | 1114 => format!(": {message}"),
+        // a character that a column's charset lacks (MySQL, which then names the collations)
+        1264 | 1406 | 1048 | 1364 | 4025 | 3819 | 3988 | 1205 | 1213 | 1044 | 1049 | 1051 | 1054 | 1142 | 1143
+        | 1146 | 1153 | 1227 | 1290 | 1347 | 1792 | 1836 | 1053 | 1927 | 1969 | 3024 | 1114 => format!(": {message}"),
         _ => String::new(),
     }
 }

@@ -7,13 +7,14 @@ use schemas::check::{Finding, Level};
 use schemas::documents::{Document, Pipeline, Target};
 use schemas::table::{Column, ColumnType, TableName, TableStructure};
 
-use crate::harness::Place;
+use crate::harness::{Place, Server};
 
 fn documents(place: &Place, user: &str, mappings: &str) -> (Pipeline, Target) {
-    let address = std::env::var("OTTER_SERVERS_TARGET").expect("./deploy/test sets OTTER_SERVERS_TARGET");
+    let address = place.server.address();
     let text = format!(
-        "kind: target\nname: report\ntype: mysql\naddress: {address}\nuser: {user}\npassword: env:OTTER_SERVERS_TARGET\n\
+        "kind: target\nname: report\ntype: mysql\naddress: {address}\nuser: {user}\npassword: env:{}\n\
          tls: {{mode: disabled}}\nschema: {}\n---\nkind: pipeline\nname: users\nsource: shop\ntarget: report\nmappings: [{mappings}]\n",
+        place.server.variable(),
         place.schema
     );
     let mut documents = Document::parse_all(&text).expect("documents").into_iter();
@@ -42,13 +43,12 @@ fn faults(found: &[Finding], subject: &str) -> Vec<String> {
 
 /// Makes a user with the address of the server as its password, which the test can refer to without a secret of its own.
 async fn user(place: &mut Place, name: &str) {
-    let address = std::env::var("OTTER_SERVERS_TARGET").expect("./deploy/test sets OTTER_SERVERS_TARGET");
-    place.run(&format!("CREATE OR REPLACE USER {name}@'%' IDENTIFIED BY '{address}'")).await;
+    let address = place.server.address();
+    place.run(&format!("DROP USER IF EXISTS {name}@'%'; CREATE USER {name}@'%' IDENTIFIED BY '{address}'")).await;
 }
 
-#[tokio::test]
-async fn what_fits_is_fine_and_what_does_not_is_named() {
-    let mut place = Place::new("check").await;
+async fn what_fits_is_fine_and_what_does_not_is_named(server: Server) {
+    let mut place = Place::new(server, "check").await;
     let (schema, name) = (place.schema.clone(), format!("otter_check_{}", std::process::id()));
     user(&mut place, &name).await;
     place.run(&format!("GRANT ALL ON {schema}.* TO {name}@'%'")).await;
@@ -88,9 +88,8 @@ async fn what_fits_is_fine_and_what_does_not_is_named() {
     place.drop().await;
 }
 
-#[tokio::test]
-async fn missing_privileges_are_named() {
-    let mut place = Place::new("check_grants").await;
+async fn missing_privileges_are_named(server: Server) {
+    let mut place = Place::new(server, "check_grants").await;
     let (schema, name) = (place.schema.clone(), format!("otter_check_g_{}", std::process::id()));
     user(&mut place, &name).await;
     place.run("CREATE TABLE t (id int PRIMARY KEY, name varchar(20), `odd ``one``` double)").await;
@@ -112,4 +111,9 @@ async fn missing_privileges_are_named() {
     assert_eq!(faults(&found, "target report").len(), 1, "{found:?}");
     place.run(&format!("DROP USER {name}@'%'")).await;
     place.drop().await;
+}
+
+crate::on_both_servers! {
+    what_fits_is_fine_and_what_does_not_is_named
+    missing_privileges_are_named
 }

@@ -5,7 +5,7 @@ use schemas::Code;
 use schemas::decode::{DatumKind, WriterColumn};
 use schemas::documents::{ExistingRow, MissingRow};
 
-use crate::harness::{Event, Place, Row, Val, column, text, token, write};
+use crate::harness::{Event, Place, Row, Server, Val, column, text, token, write};
 
 fn columns() -> Vec<WriterColumn> {
     vec![column("id", DatumKind::Int), column("u", DatumKind::Int), column("v", DatumKind::Text)]
@@ -15,8 +15,8 @@ fn row(id: i64, u: i64, v: &str) -> Row {
     vec![Val::Int(id), Val::Int(u), text(v)]
 }
 
-async fn place(name: &str) -> Place {
-    let mut place = Place::new(name).await;
+async fn place(server: Server, name: &str) -> Place {
+    let mut place = Place::new(server, name).await;
     place.run("CREATE TABLE t (id int PRIMARY KEY, u int UNIQUE, v varchar(20))").await;
     place.run("INSERT INTO t VALUES (1, 10, 'one'), (2, 20, 'two')").await;
     place
@@ -27,8 +27,8 @@ async fn progress(place: &mut Place) -> String {
 }
 
 /// Applies events of which the one at `offset` conflicts; everything before it must be there, and nothing behind it.
-async fn expect_pause(name: &str, policies: Policies, events: &[Event], offset: i64, code: Code) {
-    let mut place = place(name).await;
+async fn expect_pause(server: Server, name: &str, policies: Policies, events: &[Event], offset: i64, code: Code) {
+    let mut place = place(server, name).await;
     let mapping = place.mapping(&columns(), "t").await;
     let mut session = place.session().await;
     let (mut lane, _) = place.claim(&mut session, &token(1)).await.expect("as the test has it");
@@ -56,57 +56,53 @@ async fn expect_pause(name: &str, policies: Policies, events: &[Event], offset: 
     place.drop().await;
 }
 
-#[tokio::test]
-async fn an_existing_row_pauses_right_before_it() {
+async fn an_existing_row_pauses_right_before_it(server: Server) {
     let events = [
         Event::create(3, &row(8, 80, "before")),
         Event::create(5, &row(1, 777, "secret")),
         Event::create(6, &row(9, 90, "behind")),
     ];
-    expect_pause("exists", Policies::default(), &events, 5, Code::RowExists).await;
+    expect_pause(server, "exists", Policies::default(), &events, 5, Code::RowExists).await;
 }
 
-#[tokio::test]
-async fn a_missing_row_pauses_right_before_it() {
+async fn a_missing_row_pauses_right_before_it(server: Server) {
     let update = [
         Event::create(3, &row(8, 80, "before")),
         Event::update(5, &row(7, 70, "x"), &row(7, 777, "secret")),
         Event::create(6, &row(9, 90, "behind")),
     ];
-    expect_pause("missing_update", Policies::default(), &update, 5, Code::RowMissing).await;
+    expect_pause(server, "missing_update", Policies::default(), &update, 5, Code::RowMissing).await;
     let delete = [Event::delete(0, &row(7, 777, "secret")), Event::create(6, &row(9, 90, "behind"))];
-    expect_pause("missing_delete", Policies::default(), &delete, 0, Code::RowMissing).await;
+    expect_pause(server, "missing_delete", Policies::default(), &delete, 0, Code::RowMissing).await;
 }
 
 /// A row that stands in the way by another unique index is nothing that a policy for the key could settle.
-#[tokio::test]
-async fn another_unique_value_pauses_under_every_policy() {
+async fn another_unique_value_pauses_under_every_policy(server: Server) {
     for (i, existing_row) in [ExistingRow::Error, ExistingRow::Overwrite, ExistingRow::Ignore].into_iter().enumerate() {
         let policies = Policies { missing_row: MissingRow::Overwrite, existing_row };
         let events = [Event::create(0, &row(8, 80, "before")), Event::create(1, &row(9, 20, "secret"))];
-        expect_pause(&format!("unique_insert{i}"), policies, &events, 1, Code::RowExists).await;
+        expect_pause(server, &format!("unique_insert{i}"), policies, &events, 1, Code::RowExists).await;
         let events =
             [Event::create(0, &row(8, 80, "before")), Event::update(1, &row(1, 10, "one"), &row(1, 20, "secret"))];
-        expect_pause(&format!("unique_update{i}"), policies, &events, 1, Code::RowExists).await;
+        expect_pause(server, &format!("unique_update{i}"), policies, &events, 1, Code::RowExists).await;
     }
 }
 
 /// Contradictions that the net effect alone would hide.
-#[tokio::test]
-async fn contradictions_within_a_batch_pause() {
+async fn contradictions_within_a_batch_pause(server: Server) {
     let twice = [
         Event::create(0, &row(8, 80, "before")),
         Event::create(1, &row(8, 81, "secret")),
         Event::delete(2, &row(8, 81, "")),
     ];
-    expect_pause("contradiction", Policies::default(), &twice, 1, Code::RowExists).await;
+    expect_pause(server, "contradiction", Policies::default(), &twice, 1, Code::RowExists).await;
     // Came and went, but was there all along.
     let hidden = [Event::create(0, &row(1, 777, "secret")), Event::delete(1, &row(1, 777, "secret"))];
-    expect_pause("hidden", Policies::default(), &hidden, 0, Code::RowExists).await;
+    expect_pause(server, "hidden", Policies::default(), &hidden, 0, Code::RowExists).await;
 }
 
-async fn outcome_of(name: &str, policies: Policies, events: &[Event]) -> (BatchOutcome, Vec<String>) {
-    let mut place = place(name).await;
+async fn outcome_of(server: Server, name: &str, policies: Policies, events: &[Event]) -> (BatchOutcome, Vec<String>) {
+    let mut place = place(server, name).await;
     let mapping = place.mapping(&columns(), "t").await;
     let mut session = place.session().await;
     let (mut lane, _) = place.claim(&mut session, &token(1)).await.expect("as the test has it");
@@ -127,20 +123,18 @@ fn odd_events() -> [Event; 4] {
     ]
 }
 
-#[tokio::test]
-async fn overwrite_makes_the_event_win() {
+async fn overwrite_makes_the_event_win(server: Server) {
     let policies = Policies { missing_row: MissingRow::Overwrite, existing_row: ExistingRow::Overwrite };
-    let (outcome, rows) = outcome_of("overwrite", policies, &odd_events()).await;
+    let (outcome, rows) = outcome_of(server, "overwrite", policies, &odd_events()).await;
     assert_eq!(rows, ["1|11|new", "7|71|seven"]);
     let expected =
         BatchOutcome { events: 4, inserted: 1, updated: 1, deleted: 1, missing: 2, existing: 1, serial: true };
     assert_eq!(outcome, expected);
 }
 
-#[tokio::test]
-async fn ignore_skips_and_counts() {
+async fn ignore_skips_and_counts(server: Server) {
     let policies = Policies { missing_row: MissingRow::Ignore, existing_row: ExistingRow::Ignore };
-    let (outcome, rows) = outcome_of("ignore", policies, &odd_events()).await;
+    let (outcome, rows) = outcome_of(server, "ignore", policies, &odd_events()).await;
     assert_eq!(rows, ["1|10|one"]);
     let expected =
         BatchOutcome { events: 4, inserted: 0, updated: 0, deleted: 1, missing: 2, existing: 1, serial: true };
@@ -148,9 +142,8 @@ async fn ignore_skips_and_counts() {
 }
 
 /// An event with the bytes of one key must not touch a row whose key is only equal by collation.
-#[tokio::test]
-async fn keys_are_compared_bytewise() {
-    let mut place = Place::new("bytewise").await;
+async fn keys_are_compared_bytewise(server: Server) {
+    let mut place = Place::new(server, "bytewise").await;
     place.run("CREATE TABLE t (k varchar(10) COLLATE utf8mb4_general_ci PRIMARY KEY, v varchar(10))").await;
     place.run("INSERT INTO t VALUES ('A', 'kept'), ('b ', 'kept')").await;
     let mapping = place.mapping(&[column("k", DatumKind::Text), column("v", DatumKind::Text)], "t").await;
@@ -172,4 +165,14 @@ async fn keys_are_compared_bytewise() {
     assert!(!outcome.serial);
     assert_eq!(place.rows("SELECT k, v FROM t ORDER BY k").await, ["a|moved", "b |kept"]);
     place.drop().await;
+}
+
+crate::on_both_servers! {
+    an_existing_row_pauses_right_before_it
+    a_missing_row_pauses_right_before_it
+    another_unique_value_pauses_under_every_policy
+    contradictions_within_a_batch_pause
+    overwrite_makes_the_event_win
+    ignore_skips_and_counts
+    keys_are_compared_bytewise
 }

@@ -18,7 +18,7 @@ use schemas::decode::DatumKind;
 use schemas::documents::Columns;
 use schemas::encode::Op;
 
-use crate::harness::{Event, Place, Row, Val, batch, column, token};
+use crate::harness::{Event, Place, Row, Server, Val, batch, column, token};
 use crate::shapes::{SHAPES, Shape, literal};
 
 /// Polls a future so many times and then forgets it, as a process that dies.
@@ -204,9 +204,9 @@ async fn apply_all(place: &Place, mapping: &TableMapping, events: &[Event], rng:
     }
 }
 
-async fn run_case(shape: &Shape, seed: u64) {
+async fn run_case(server: Server, shape: &Shape, seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut place = Place::new(&format!("equal_{}", shape.name)).await;
+    let mut place = Place::new(server, &format!("equal_{}", shape.name)).await;
     place.run(&format!("CREATE TABLE source ({})", shape.source)).await;
     place.run(&format!("CREATE TABLE serial ({})", shape.target)).await;
     place.run("CREATE TABLE target LIKE serial").await;
@@ -241,24 +241,32 @@ async fn run_case(shape: &Shape, seed: u64) {
     place.drop().await;
 }
 
-async fn run_shape(name: &str) {
+async fn run_shape(server: Server, name: &str) {
     let shape = SHAPES.iter().find(|shape| shape.name == name).expect("as the test has it");
     let cases = if std::env::var_os("OTTER_TEST_LONG").is_some() { 200 } else { 4 };
     let given = std::env::var("OTTER_TEST_SEED").ok().map(|seed| seed.parse().expect("OTTER_TEST_SEED is a number"));
     for _ in 0..if given.is_some() { 1 } else { cases } {
         let seed: u64 = given.unwrap_or_else(rand::random);
         println!("{name}: OTTER_TEST_SEED={seed}");
-        run_case(shape, seed).await;
+        run_case(server, shape, seed).await;
     }
 }
 
 macro_rules! shapes {
-    ($($name:ident)*) => { $(
-        #[tokio::test]
-        async fn $name() {
-            run_shape(stringify!($name)).await;
+    ($($name:ident)*) => {
+        mod mariadb {
+            $(#[tokio::test]
+            async fn $name() {
+                super::run_shape(super::Server::Mariadb, stringify!($name)).await;
+            })*
         }
-    )* };
+        mod mysql {
+            $(#[tokio::test]
+            async fn $name() {
+                super::run_shape(super::Server::Mysql, stringify!($name)).await;
+            })*
+        }
+    };
 }
 
 shapes! { int_key unique_key ci_key composite_key excluded_column odd_types other_key surrogate_key latin1_key key_alone generated_unique }

@@ -1,4 +1,4 @@
-//! A schema of its own per test on the real target server, and a lane to write with.
+//! A schema of its own per test on a real target server of each kind, and a lane to write with.
 
 use apply::target::batch::Batch;
 use apply::target::connection::Session;
@@ -13,11 +13,54 @@ use schemas::documents::Columns;
 use schemas::encode::Op;
 use schemas::table::TableName;
 
-/// Options for the server, as root or as otter.
-pub(crate) fn options(user: &str, password: Option<&str>) -> Opts {
-    let address = std::env::var("OTTER_SERVERS_TARGET")
-        .expect("OTTER_SERVERS_TARGET is not set: run the tests through ./deploy/test, which starts the servers");
-    let (host, port) = address.rsplit_once(':').expect("OTTER_SERVERS_TARGET is host:port");
+/// A kind of target server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Server {
+    Mariadb,
+    Mysql,
+}
+
+impl Server {
+    /// The variable that has its address.
+    pub(crate) fn variable(self) -> &'static str {
+        match self {
+            Self::Mariadb => "OTTER_SERVERS_TARGET",
+            Self::Mysql => "OTTER_SERVERS_MYSQL_TARGET",
+        }
+    }
+
+    /// Its address as `host:port`.
+    pub(crate) fn address(self) -> String {
+        let variable = self.variable();
+        std::env::var(variable).unwrap_or_else(|_| {
+            panic!("{variable} is not set: run the tests through ./deploy/test, which starts the servers")
+        })
+    }
+}
+
+/// A test on each kind of server: `on_both_servers! { name … }` for functions `async fn name(server: Server)`.
+#[macro_export]
+macro_rules! on_both_servers {
+    ($($name:ident)*) => {
+        mod mariadb {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name($crate::harness::Server::Mariadb).await;
+            })*
+        }
+        mod mysql {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name($crate::harness::Server::Mysql).await;
+            })*
+        }
+    };
+}
+
+/// Options for a server, as root or as another.
+pub(crate) fn options(server: Server, user: &str, password: Option<&str>) -> Opts {
+    let address = server.address();
+    let (host, port) = address.rsplit_once(':').expect("host:port");
     OptsBuilder::default()
         .ip_or_hostname(host)
         .tcp_port(port.parse().expect("a port"))
@@ -30,22 +73,23 @@ pub(crate) fn options(user: &str, password: Option<&str>) -> Opts {
 
 /// A schema of a test's own.
 pub(crate) struct Place {
+    pub(crate) server: Server,
     pub(crate) schema: String,
     pub(crate) sql: Conn,
 }
 
 impl Place {
     /// Makes the schema anew, with the progress table in it.
-    pub(crate) async fn new(name: &str) -> Self {
+    pub(crate) async fn new(server: Server, name: &str) -> Self {
         let schema = format!("otter_test_{name}_{}", std::process::id());
-        let mut sql = Conn::new(options("root", None)).await.expect("the target server");
+        let mut sql = Conn::new(options(server, "root", None)).await.expect("the target server");
         sql.query_drop(format!(
             "DROP DATABASE IF EXISTS {schema}; CREATE DATABASE {schema} CHARACTER SET utf8mb4; USE {schema}"
         ))
         .await
         .expect("a schema");
         sql.query_drop("SET SESSION wait_timeout = 600, SESSION time_zone = '+00:00', SESSION sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO'").await.expect("settings");
-        let place = Self { schema, sql };
+        let place = Self { server, schema, sql };
         let mut session = place.session().await;
         ensure_schema(&mut session, &place.schema).await.expect("the progress table");
         session.close().await;
@@ -53,7 +97,7 @@ impl Place {
     }
 
     pub(crate) async fn session(&self) -> Session {
-        Session::connect(&[options("root", None)]).await.expect("a session")
+        Session::connect(&[options(self.server, "root", None)]).await.expect("a session")
     }
 
     pub(crate) async fn run(&mut self, sql: &str) {

@@ -1,4 +1,5 @@
-//! The target side of apply against a real server: `OTTER_SERVERS_TARGET` (host:port), which `./deploy/test` sets.
+//! The target side of apply against real servers of both kinds: `OTTER_SERVERS_TARGET` and `OTTER_SERVERS_MYSQL_TARGET`
+//! (host:port), which `./deploy/test` sets.
 
 mod check;
 mod conflicts;
@@ -6,5 +7,6 @@ mod equality;
 mod harness;
 mod mapping;
 mod ownership;
+mod several;
 mod shapes;
 mod values;

@@ -7,17 +7,16 @@ use apply::target::writer::{Policies, WriteError, advance};
 use schemas::Code;
 use schemas::decode::DatumKind;
 
-use crate::harness::{Event, Place, Val, column, options, token, write};
+use crate::harness::{Event, Place, Server, Val, column, options, token, write};
 
-async fn place(name: &str) -> Place {
-    let mut place = Place::new(name).await;
+async fn place(server: Server, name: &str) -> Place {
+    let mut place = Place::new(server, name).await;
     place.run("CREATE TABLE t (id int PRIMARY KEY)").await;
     place
 }
 
-#[tokio::test]
-async fn a_former_owner_cannot_write() {
-    let mut place = place("takeover").await;
+async fn a_former_owner_cannot_write(server: Server) {
+    let mut place = place(server, "takeover").await;
     let mapping = place.mapping(&[column("id", DatumKind::Int)], "t").await;
     let mut old = place.session().await;
     let (mut old_lane, claimed) = place.claim(&mut old, &token(1)).await.unwrap();
@@ -39,9 +38,8 @@ async fn a_former_owner_cannot_write() {
 }
 
 /// The claim waits for a transaction of the former owner and sees what it committed.
-#[tokio::test]
-async fn a_claim_waits_for_the_writer() {
-    let mut place = place("claim_waits").await;
+async fn a_claim_waits_for_the_writer(server: Server) {
+    let mut place = place(server, "claim_waits").await;
     let mut session = place.session().await;
     place.claim(&mut session, &token(1)).await.unwrap();
     place.run("START TRANSACTION; UPDATE progress SET next_offset = 3").await;
@@ -53,9 +51,8 @@ async fn a_claim_waits_for_the_writer() {
     place.drop().await;
 }
 
-#[tokio::test]
-async fn a_killed_connection_is_lost_and_claimed_again() {
-    let mut place = place("killed").await;
+async fn a_killed_connection_is_lost_and_claimed_again(server: Server) {
+    let mut place = place(server, "killed").await;
     let mapping = place.mapping(&[column("id", DatumKind::Int)], "t").await;
     let mut session = place.session().await;
     let (mut lane, _) = place.claim(&mut session, &token(1)).await.unwrap();
@@ -71,9 +68,8 @@ async fn a_killed_connection_is_lost_and_claimed_again() {
     place.drop().await;
 }
 
-#[tokio::test]
-async fn a_locked_row_is_busy_and_nothing_moves() {
-    let mut place = place("busy").await;
+async fn a_locked_row_is_busy_and_nothing_moves(server: Server) {
+    let mut place = place(server, "busy").await;
     place.run("INSERT INTO t VALUES (5)").await;
     let mapping = place.mapping(&[column("id", DatumKind::Int)], "t").await;
     let mut session = place.session().await;
@@ -89,19 +85,26 @@ async fn a_locked_row_is_busy_and_nothing_moves() {
     place.drop().await;
 }
 
-#[tokio::test]
-async fn the_progress_table_is_checked() {
-    let mut place = place("progress").await;
+async fn the_progress_table_is_checked(server: Server) {
+    let mut place = place(server, "progress").await;
     let mut session = place.session().await;
     ensure_schema(&mut session, &place.schema).await.unwrap();
-    place.run("ALTER TABLE progress ENGINE=Aria").await;
+    place.run("ALTER TABLE progress DROP PRIMARY KEY, ENGINE=MyISAM").await;
     let refused = ensure_schema(&mut session, &place.schema).await.unwrap_err();
     assert_eq!((refused.fault, refused.error.code()), (Fault::Refused, Code::TargetTable));
     assert!(refused.error.message().contains("ENGINE=InnoDB"), "{}", refused.error);
     place.run("ALTER TABLE progress ENGINE=InnoDB, DROP COLUMN request_id").await;
     assert!(ensure_schema(&mut session, &place.schema).await.unwrap_err().error.message().contains("request_id"));
     place.drop().await;
-    let gone = Session::connect(&[options("nobody", Some("x"))]).await.unwrap_err();
+    let gone = Session::connect(&[options(server, "nobody", Some("x"))]).await.unwrap_err();
     assert_eq!((gone.fault, gone.error.code()), (Fault::Lost, Code::TargetUnreachable));
     assert!(gone.error.message().contains("1045"), "{}", gone.error);
+}
+
+crate::on_both_servers! {
+    a_former_owner_cannot_write
+    a_claim_waits_for_the_writer
+    a_killed_connection_is_lost_and_claimed_again
+    a_locked_row_is_busy_and_nothing_moves
+    the_progress_table_is_checked
 }
