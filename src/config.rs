@@ -7,6 +7,7 @@
 
 mod env;
 mod redact;
+mod registry;
 
 use std::path::Path;
 
@@ -19,6 +20,7 @@ use schemas::{Code, Error, Result, names};
 use serde::{Deserialize, Serialize};
 
 use env::Setting;
+use registry::Registry;
 
 /// Read when no file is given, if it is there.
 const DEFAULT_FILE: &str = "otter.toml";
@@ -33,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) zookeeper: ZooKeeper,
     /// Where Kafka is.
     pub(crate) kafka: KafkaOptions,
+    /// The schema registry.
+    pub(crate) registry: Registry,
     /// The HTTP endpoints.
     pub(crate) http: Http,
     /// The log.
@@ -95,6 +99,7 @@ impl Default for Config {
             cluster: default_cluster(),
             zookeeper: ZooKeeper::default(),
             kafka: KafkaOptions::default(),
+            registry: Registry::default(),
             http: Http::default(),
             log: Log::default(),
             capture: capture::Options::default(),
@@ -164,6 +169,7 @@ impl Config {
         }
         let config: Self = figment.extract().map_err(|e| invalid(explain(&e)))?;
         config.coordination().validate()?;
+        config.registry.validate()?;
         if config.kafka.brokers.trim().is_empty() {
             return Err(invalid("kafka.brokers: there is no broker".to_owned()));
         }
@@ -177,6 +183,14 @@ impl Config {
         options.session_timeout = self.zookeeper.session_timeout.get();
         options.request_timeout = self.zookeeper.request_timeout.get();
         options
+    }
+
+    /// As [`Config::coordination`], with the external registry if there is one, its secrets resolved.
+    ///
+    /// # Errors
+    /// `OT1003` when a reference leads nowhere.
+    pub(crate) fn coordination_of_roles(&self) -> Result<coordination::Options> {
+        Ok(coordination::Options { registry: self.registry.resolve()?, ..self.coordination() })
     }
 
     /// How to reach Kafka, secrets resolved: a property for a secret may be `env:NAME` or `file:PATH`.

@@ -56,6 +56,7 @@ pub(crate) async fn run(config: &Config, roles: Roles) -> Result<()> {
     info!(worker = facts.worker, roles = facts.roles.join(","), version = facts.version, "starting");
     info!("serving HTTP on http://{address}");
     let (ready, readiness) = watch::channel(Readiness::Starting);
+    let coordination = admin::Late::default();
     let process = Process {
         config,
         status: StatusBoard::new(facts.clone()),
@@ -64,9 +65,14 @@ pub(crate) async fn run(config: &Config, roles: Roles) -> Result<()> {
         facts,
         ready,
         shutdown,
+        coordination: Arc::clone(&coordination),
     };
-    let context =
-        AdminContext { status: process.status.clone(), metrics: Arc::clone(&process.metrics), ready: readiness };
+    let context = AdminContext {
+        status: process.status.clone(),
+        metrics: Arc::clone(&process.metrics),
+        ready: readiness,
+        coordination: roles.admin.then_some(coordination),
+    };
     let answered = CancellationToken::new();
     let http = tokio::spawn(admin::serve(listener, context, answered.clone()));
     let result = process.run(roles).await;
@@ -87,6 +93,8 @@ struct Process<'a> {
     metrics: Arc<Mutex<Registry>>,
     ready: watch::Sender<Readiness>,
     shutdown: CancellationToken,
+    /// For HTTP, which serves before there is a connection.
+    coordination: admin::Late,
 }
 
 impl Process<'_> {
@@ -94,6 +102,7 @@ impl Process<'_> {
         // Secrets first: a missing one should not wait for ZooKeeper.
         self.config.kafka()?;
         let Some(coordination) = self.connect().await? else { return Ok(()) };
+        self.coordination.get_or_init(|| coordination.clone());
         let result = self.work(roles, &coordination).await;
         coordination.close().await;
         result
@@ -101,7 +110,7 @@ impl Process<'_> {
 
     /// Connects to ZooKeeper, as often as it takes; `None` when asked to end first.
     async fn connect(&self) -> Result<Option<Coordination>> {
-        let options = self.config.coordination();
+        let options = self.config.coordination_of_roles()?;
         loop {
             let attempt = Coordination::connect(&options, self.shutdown.clone());
             let attempt = tokio::select! {

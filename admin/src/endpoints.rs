@@ -8,18 +8,23 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 
-use crate::{AdminContext, Readiness};
+use crate::{AdminContext, Readiness, registry};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(crate) fn router(context: AdminContext) -> Router {
-    Router::new()
+    let registry = context.coordination.clone().map(registry::router);
+    let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .fallback(async || (StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics and /status\n"))
-        .with_state(context)
+        .with_state(context);
+    match registry {
+        Some(registry) => router.nest("/registry", registry),
+        None => router,
+    }
 }
 
 async fn readyz(State(context): State<AdminContext>) -> (StatusCode, String) {

@@ -7,7 +7,10 @@
 
 pub mod control;
 mod endpoints;
+mod registry;
 pub mod tools;
+
+pub use registry::Late;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -42,6 +45,8 @@ pub struct AdminContext {
     pub metrics: Arc<Mutex<Registry>>,
     /// How far the process is.
     pub ready: watch::Receiver<Readiness>,
+    /// The connection to ZooKeeper, behind the schema registry under `/registry`; none: this process does not serve it.
+    pub coordination: Option<Late>,
 }
 
 /// Binds the address, `host:port`; port 0 takes a free one.

@@ -27,7 +27,7 @@ async fn every_endpoint_answers() {
     let mut registry = Registry::default();
     registry.register("rows", "Rows", Counter::<u64>::default());
     let (readiness, ready) = watch::channel(Readiness::default());
-    let context = AdminContext { status, metrics: Arc::new(Mutex::new(registry)), ready };
+    let context = AdminContext { status, metrics: Arc::new(Mutex::new(registry)), ready, coordination: None };
     let (listener, address) = admin::bind("127.0.0.1:0").await.expect("a free port");
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(admin::serve(listener, context, shutdown.clone()));

@@ -1,5 +1,5 @@
 //! ZooKeeper for Otter: documents and their live watches, leases with fenced writes, worker registration, the schema
-//! registry store and the mirror of positions.
+//! registry (Otter's own, or the client of an external one) and the mirror of positions.
 //!
 //! [`Coordination`] is the one handle, cheap to clone. It survives lost connections and expired sessions: a new session
 //! is opened in the background, what is ephemeral is registered again, watches are set again and read anew. Every call
@@ -28,11 +28,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use crate::documents::{Documents, Expected, Snapshot, Versioned};
 pub use crate::lease::{Lease, LeaseState};
 pub use crate::options::Options;
-pub use crate::registry::{SchemaStore, SubjectVersion};
+pub use crate::registry::{Credentials, Registered, Registry, RegistryOptions, SchemaStore, SubjectVersion};
 pub use crate::requests::{Requests, Taken};
 pub use crate::tokens::{Role, TokenMap, TokenRecord, Tokens};
 pub use crate::workers::WorkerInfo;
 
+use crate::registry::External;
 use crate::session::Sessions;
 
 /// The largest node that Otter writes, in bytes; ZooKeeper's own limit is 1 MB for a whole request.
@@ -48,6 +49,8 @@ pub struct Coordination {
 struct Inner {
     sessions: Sessions,
     schemas: registry::Cache,
+    /// The registry that is used instead of Otter's own.
+    external: Option<registry::External>,
     watches: documents::Watches,
     /// Ends the background tasks with the last handle.
     _end: DropGuard,
@@ -62,10 +65,17 @@ impl Coordination {
     /// # Errors
     /// `OT1004` when the options cannot work, `OT2001` when there is no session within the request timeout.
     pub async fn connect(options: &Options, shutdown: CancellationToken) -> Result<Self> {
+        let external = options.registry.as_ref().map(|registry| External::new(registry, options.request_timeout));
+        let external = external.transpose()?;
         let sessions = Sessions::open(options.clone(), shutdown).await?;
         let end = sessions.closed().clone().drop_guard();
-        let inner =
-            Inner { sessions, schemas: registry::Cache::default(), watches: documents::Watches::default(), _end: end };
+        let inner = Inner {
+            sessions,
+            schemas: registry::Cache::default(),
+            external,
+            watches: documents::Watches::default(),
+            _end: end,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 

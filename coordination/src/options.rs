@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use schemas::{Code, Error, Result};
 
+use crate::registry::RegistryOptions;
+
 /// How to reach ZooKeeper.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -16,6 +18,8 @@ pub struct Options {
     pub session_timeout: Duration,
     /// The bound of every call, waiting for a connection included.
     pub request_timeout: Duration,
+    /// A schema registry to use instead of Otter's own.
+    pub registry: Option<RegistryOptions>,
 }
 
 impl Options {
@@ -34,6 +38,7 @@ impl Options {
             chroot: Self::DEFAULT_CHROOT.to_owned(),
             session_timeout: Self::DEFAULT_SESSION_TIMEOUT,
             request_timeout: Self::DEFAULT_REQUEST_TIMEOUT,
+            registry: None,
         }
     }
 

@@ -106,7 +106,7 @@ codes! {
     ProducerFenced = "OT4002", Retry, "Another producer with this transactional.id took over", "Nothing: another worker leads the source.";
     TopicInvalid = "OT4003", Stop, "A topic is not as Otter made it", "The message says what differs; restore the topic or purge and start anew.";
     OffsetLost = "OT4004", PauseTable, "The offset needed is no longer in the topic", "Seed the target again and give the mapping a new start; raise the retention.";
-    SchemaUnknown = "OT4005", Retry, "A schema id is not in the registry", "Restore the registry nodes in ZooKeeper.";
+    SchemaUnknown = "OT4005", Retry, "A schema id is not in the registry", "Check that capture and apply use the same registry; restore its schemas (the `/registry` nodes in ZooKeeper, or the external registry).";
     RecordInvalid = "OT4006", PauseTable, "A record is not an Otter event", "Find out who else writes to the topic; skip past the offset named.";
     TransactionTimeoutRefused = "OT4007", Stop, "The brokers do not allow the transaction timeout", "Raise transaction.max.timeout.ms on the brokers or lower `capture.oversize_timeout` in otter.toml.";
     RecordTooLarge = "OT4008", Stop, "A row is larger than the topic takes", "Raise `topics.max_message` of the source and message.max.bytes of the topic, or exclude the table in the source's `tables`.";
@@ -114,6 +114,9 @@ codes! {
     TransactionFailed = "OT4010", Retry, "A Kafka transaction failed and is published again", "Nothing: Otter starts again from the last committed checkpoint. If it repeats, look at the brokers' logs.";
     CheckpointInvalid = "OT4011", Stop, "The checkpoint topic holds a record that is not a checkpoint", "Find out who else writes to the topic, or run the version that wrote the record.";
     ExactUnsupported = "OT4012", PauseTable, "An event carries values that this version cannot write", "Correct the row at the source and skip past the offset named, or run a version that honours `exact`.";
+    SchemaIncompatible = "OT4013", Stop, "The registry holds a table's new schema to be incompatible", "Set the subject's compatibility to NONE in that registry, then put the source again.";
+    RegistryUnavailable = "OT4014", Retry, "The schema registry does not answer", "Check `registry.url` in otter.toml and that the registry runs.";
+    RegistryRefused = "OT4015", Stop, "The schema registry refused a request", "The message holds the registry's answer; check `registry.url` and the rights of its user.";
     // apply and target
     TargetUnreachable = "OT5001", Retry, "The target server cannot be reached", "Check address, network, user and password of the target document.";
     TargetGrant = "OT5002", PauseTable, "The user lacks a privilege on the target", "Grant what the message names.";

@@ -2,6 +2,7 @@
 //! the event envelope, documents, names, codes.
 
 pub mod avro;
+pub mod avro_text;
 pub mod charset;
 pub mod check;
 pub mod checkpoint;

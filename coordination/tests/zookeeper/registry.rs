@@ -11,12 +11,12 @@ use super::site::Site;
 async fn ids_are_given_once_and_never_again() {
     let site = Site::new();
     let worker = site.connect().await;
-    let store = worker.schemas();
+    let store = worker.registry();
     let one = store.register("shop.t-value", "one").await.unwrap();
     let two = store.register("shop.t-value", "two").await.unwrap();
     assert_eq!((one, two), (1, 2));
     assert_eq!(store.register("shop.t-value", "one").await.unwrap(), one);
-    let elsewhere = site.connect().await.schemas();
+    let elsewhere = site.connect().await.registry();
     assert_eq!(elsewhere.register("shop.t-value", "two").await.unwrap(), two);
     assert_eq!(*elsewhere.schema(one).await.unwrap(), *"one");
     assert_eq!(elsewhere.schema(9).await.unwrap_err().code(), Code::SchemaUnknown);
@@ -45,7 +45,7 @@ async fn eight_at_once_get_eight_ids_and_one_text_gets_one() {
     let site = Site::new();
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..8 {
-        let store = site.connect().await.schemas();
+        let store = site.connect().await.registry();
         tasks.spawn(async move {
             let own = store.register("shop.t-value", &format!("schema {number}")).await?;
             let subject = store.register(&format!("shop.t{number}-value"), "same text, other subject").await?;
@@ -54,7 +54,7 @@ async fn eight_at_once_get_eight_ids_and_one_text_gets_one() {
         });
     }
     let (mut ids, mut shared) = (BTreeSet::new(), BTreeSet::new());
-    let reader = site.connect().await.schemas();
+    let reader = site.connect().await.registry();
     while let Some(result) = tasks.join_next().await {
         let (number, own, subject, one) = result.unwrap().unwrap();
         assert_eq!(*reader.schema(own).await.unwrap(), *format!("schema {number}"));
@@ -73,7 +73,7 @@ async fn eight_at_once_get_eight_ids_and_one_text_gets_one() {
 async fn a_registration_whose_answer_is_lost_happens_once() {
     let site = Site::new();
     let (worker, proxy) = site.connect_through().await;
-    let store = worker.schemas();
+    let store = worker.registry();
     store.register("shop.t-value", "one").await.unwrap();
     proxy.set(Link::DeafToCommits);
     let registering = store.clone();
