@@ -53,11 +53,12 @@ zookeeper_ready() {
 }
 
 start_kafka() {
-  local home=$DIR/kafka port controller
+  local home=$DIR/kafka port other
   port=$(port_of kafka)
-  if [ ! -e "$home/port" ] || [ ! -e "$home/controller" ]; then free_port >"$home/controller"; fi
-  controller=$(cat "$home/controller")
-  kafka_properties "$home" "$port" "$controller" >"$home/server.properties"
+  for other in controller sasl; do
+    if [ ! -e "$home/port" ] || [ ! -e "$home/$other" ]; then free_port >"$home/$other"; fi
+  done
+  kafka_properties "$home" "$port" "$(cat "$home/controller")" "$(cat "$home/sasl")" >"$home/server.properties"
   if [ ! -e "$home/data/meta.properties" ]; then
     java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$JARS/*" kafka.tools.StorageTool format \
       -t kafka-for-otter-000000 -c "$home/server.properties" >"$home/format.log" 2>&1 ||
@@ -70,14 +71,21 @@ start_kafka() {
 
 kafka_ready() { new_log kafka | grep -q 'Kafka Server started'; }
 
-# One node for everything, and few partitions in the internal topics, which each start has to load.
+# One node for everything, and few partitions in the internal topics, which each start has to load. Who comes without a
+# name may do everything; who logs in as stranger, on a listener of its own, nothing.
 kafka_properties() {
   cat <<EOF
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$3
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:$2,CONTROLLER://127.0.0.1:$3
+listeners=PLAINTEXT://127.0.0.1:$2,CONTROLLER://127.0.0.1:$3,SASL://127.0.0.1:$4
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+listener.name.sasl.sasl.enabled.mechanisms=PLAIN
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_stranger="hidden";
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
 log.dirs=$1/data
 auto.create.topics.enable=false
 default.replication.factor=1

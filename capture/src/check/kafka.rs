@@ -4,7 +4,7 @@
 //! Nothing is left behind but an idle transactional id, which the brokers forget by themselves. Each try is bounded; a
 //! broker that does not answer is one finding, not one for every try.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::ClientConfig;
@@ -23,6 +23,8 @@ use crate::options::Options;
 
 /// How long each question may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a question may take that is asked again.
+const BRIEF: Duration = Duration::from_secs(2);
 /// The first transactional id of a cluster has the brokers make a topic of their own first.
 const FIRST: Duration = Duration::from_secs(30);
 /// Stands where the name of a source or pipeline would; documents' names cannot begin with `_`.
@@ -96,17 +98,17 @@ impl Probe {
         let doing = format!("use consumer groups that begin with {}", names::group(&self.cluster, ""));
         let config: ClientConfig = consumer_config(&self.kafka, &group);
         let consumer = config.create_with_context::<_, BaseConsumer<Logs>>(Logs).map_err(|e| kafka_error(e, &doing))?;
-        let mut list = TopicPartitionList::new();
-        list.add_partition(NO_TOPIC, 0);
-        let asked = consumer.committed_offsets(list, PATIENCE).map_err(|e| kafka_error(e, &doing))?;
-        for element in asked.elements() {
-            match element.error() {
-                // No topic has the name.
-                Ok(()) | Err(KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
-                Err(error) => return Err(kafka_error(error, &doing)),
+        let until = Instant::now() + FIRST;
+        loop {
+            let Err(error) = committed(&consumer) else { return Ok("allowed".to_owned()) };
+            // A client that may not use the group is not told so by the question, which ends without an answer.
+            let error = consumer.poll(Duration::ZERO).and_then(std::result::Result::err).unwrap_or(error);
+            let error = kafka_error(error, &doing);
+            // The first group of a cluster has the brokers make a topic of their own first.
+            if error.code() != Code::KafkaUnavailable || Instant::now() > until {
+                return Err(error);
             }
         }
-        Ok("allowed".to_owned())
     }
 
     /// The right to make topics, and whether the brokers take the settings of the document. Nothing is made.
@@ -134,4 +136,16 @@ impl Probe {
         }
         Ok(format!("may be made, with {partitions} partitions and the replication asked for"))
     }
+}
+
+/// Asks for an offset that the group cannot have.
+fn committed(consumer: &BaseConsumer<Logs>) -> std::result::Result<(), KafkaError> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(NO_TOPIC, 0);
+    let asked = consumer.committed_offsets(list, BRIEF)?;
+    asked.elements().into_iter().try_for_each(|element| match element.error() {
+        // No topic has the name.
+        Err(KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownTopicOrPartition)) => Ok(()),
+        result => result,
+    })
 }

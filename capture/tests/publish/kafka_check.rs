@@ -49,3 +49,21 @@ async fn a_broker_that_is_away_is_one_finding() {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].code.as_deref(), Some("OT4001"), "{found:?}");
 }
+
+#[tokio::test]
+async fn missing_rights_are_named() {
+    let login = [
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", "stranger"),
+        ("sasl.password", "hidden"),
+    ];
+    let client = login.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let kafka = KafkaOptions { brokers: server("OTTER_SERVERS_KAFKA_SASL"), client };
+    let found = check_kafka("check", &kafka, &Options::default(), &[source("{}")]).await;
+    let denied: Vec<_> = found.iter().filter(|f| f.code.as_deref() == Some("OT4009")).collect();
+    assert_eq!((found.len(), denied.len()), (4, 3), "{found:?}");
+    for (finding, right) in denied.iter().zip(["otter.check.", "otter.check.", "shop._check._check"]) {
+        assert!(finding.message.contains(right) && !finding.message.contains("hidden"), "{finding:?}");
+    }
+}
