@@ -1,8 +1,10 @@
 //! A load while capture, apply and both are killed at random moments: nothing is lost, nothing doubled, nothing reordered.
+//! Between both kinds of servers, by GTID and by file and position.
 
 use crate::harness::load::COLUMNS;
 use crate::harness::pair::{Pair, applying, capturing, check_all};
-use crate::harness::{Load, Result, Servers, Site, long, seed};
+use crate::harness::site::By;
+use crate::harness::{Kind, Load, Result, Site, long, seed};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use std::time::Duration;
@@ -10,18 +12,45 @@ use std::time::Duration;
 const RECOVERY: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn a_load_survives_kills_of_capture_and_apply() -> Result<()> {
-    let (rows, kills) = if long() { (1_000_000, 50) } else { (100_000, 10) };
+async fn from_mariadb_to_mariadb() -> Result<()> {
+    survives("kills_aa", (Kind::Mariadb, Kind::Mariadb), By::Gtid).await
+}
+
+#[tokio::test]
+async fn from_mysql_to_mysql() -> Result<()> {
+    survives("kills_yy", (Kind::Mysql, Kind::Mysql), By::Gtid).await
+}
+
+/// The other pairings, in the long form only.
+#[tokio::test]
+async fn of_every_other_pairing() -> Result<()> {
+    if !long() {
+        return Ok(());
+    }
+    survives("kills_aaf", (Kind::Mariadb, Kind::Mariadb), By::File).await?;
+    survives("kills_yyf", (Kind::Mysql, Kind::Mysql), By::File).await?;
+    survives("kills_ay", (Kind::Mariadb, Kind::Mysql), By::Gtid).await?;
+    survives("kills_ya", (Kind::Mysql, Kind::Mariadb), By::Gtid).await
+}
+
+/// The number of kills: `OTTER_TEST_KILLS`, or what fits the form.
+fn kills() -> u64 {
+    let asked = std::env::var("OTTER_TEST_KILLS").ok().and_then(|text| text.parse().ok());
+    asked.unwrap_or(if long() { 50 } else { 8 })
+}
+
+async fn survives(test: &str, (from, to): (Kind, Kind), by: By) -> Result<()> {
+    let share = if long() { 10_000 } else { 4_000 }; // rows of one writer between two kills
     let mut random = StdRng::seed_from_u64(seed());
-    let site = Site::new("kills", Servers::shared()?).await?;
+    let site = Site::between(test, from, to).await?;
     site.create("load", "load", COLUMNS).await?;
-    site.put_all(&[("load", "load")]).await?;
+    let source = site.source_document_by(by).await?;
+    site.put(&[&source, &site.target_document(), &site.pipeline_document(&[("load", "load")])]).await?;
     let mut pair = Pair::start(&site).await?;
     let mut one = Load::new(&site, "load", random.random(), 1).await?;
     let mut other = Load::new(&site, "load", random.random(), 2_000_000_000).await?;
 
-    for round in 0..kills {
-        let share = rows / kills / 2;
+    for round in 0..kills() {
         let from = *one.written().borrow();
         let (moment, mut written) = (from + random.random_range(0..share), one.written());
         let killing = async {

@@ -10,3 +10,4 @@ mod restarts;
 mod rows_flow;
 mod servers;
 mod structure;
+mod takeover;

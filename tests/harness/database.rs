@@ -63,6 +63,16 @@ impl Database {
         }
     }
 
+    /// The file and position at which its binlog ends.
+    pub(crate) async fn file(&mut self) -> Result<(String, u64)> {
+        let statement = match self.kind {
+            Kind::Mariadb => "SHOW MASTER STATUS",
+            Kind::Mysql => "SHOW BINARY LOG STATUS",
+        };
+        let row: mysql_async::Row = self.row(statement).await?;
+        Ok((row.get(0).context("no file")?, row.get(1).context("no position")?))
+    }
+
     /// A table expression with the column `seq`: the numbers from `first` to `last`, at most 1,000 of them unless the session
     /// allows more.
     pub(crate) fn numbers(&self, first: u32, last: u32) -> String {

@@ -129,8 +129,8 @@ impl Load {
         let statement = format!(
             "INSERT INTO {} (id, username, age, email, note, amount, ratio, data) \
              SELECT seq, CONCAT('用户', seq, '\\'\\\\'), seq % 90, CONCAT(seq, '@', {salt}), \
-             IF(seq % 3, NULL, REPEAT(MD5(seq + {salt}), seq % 5)), IF(seq % 5, seq / 7 - {salt}, NULL), \
-             IF(seq % 4, seq / 3e5, NULL), IF(seq % 2, UNHEX(CONCAT(MD5(seq + {salt}), '0000')), NULL) \
+             IF(seq % 3, NULL, REPEAT(LEFT(SHA2(seq + {salt}, 256), 32), seq % 5)), IF(seq % 5, seq / 7 - {salt}, NULL), \
+             IF(seq % 4, seq / 3e5, NULL), IF(seq % 2, UNHEX(CONCAT(LEFT(SHA2(seq + {salt}, 256), 32), '0000')), NULL) \
              FROM {}",
             self.table,
             self.database.numbers(first, last)
@@ -146,8 +146,12 @@ impl Load {
         let (ids, salt) = (self.some_ids(count), self.salt());
         let assignment = match self.random.random_range(0..3) {
             0 => "age = age + 1".to_owned(),
-            1 => format!("age = age + 1, note = IF(id % 2, NULL, MD5(id + {salt})), amount = {salt} / 1000"),
-            _ => format!("is_deleted = 1 - is_deleted, email = CONCAT(id, '#', {salt}), data = UNHEX(MD5({salt}))"),
+            1 => format!(
+                "age = age + 1, note = IF(id % 2, NULL, LEFT(SHA2(id + {salt}, 256), 32)), amount = {salt} / 1000"
+            ),
+            _ => format!(
+                "is_deleted = 1 - is_deleted, email = CONCAT(id, '#', {salt}), data = UNHEX(LEFT(SHA2({salt}, 256), 32))"
+            ),
         };
         let statement = format!("UPDATE {} SET {assignment} WHERE {}", self.table, between(&ids));
         self.run(&statement, ids.len() as u32).await?;

@@ -22,6 +22,13 @@ pub(crate) const TB_USER: &str = "
   modified_time datetime default CURRENT_TIMESTAMP not null on update CURRENT_TIMESTAMP comment '更新时间',
   is_deleted tinyint(2) default 0 not null comment '是否删除'";
 
+/// How a source's position is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    Gtid,
+    File,
+}
+
 /// One test's installation.
 #[derive(Debug)]
 pub(crate) struct Site {
@@ -103,10 +110,22 @@ impl Site {
 
     /// The source document: it begins with what is committed after this call.
     pub(crate) async fn source_document(&self) -> Result<String> {
-        let gtid = self.source().await?.gtid().await?;
+        self.source_document_by(By::Gtid).await
+    }
+
+    /// The same, with the position kept in this way.
+    pub(crate) async fn source_document_by(&self, by: By) -> Result<String> {
+        let mut source = self.source().await?;
+        let start = match by {
+            By::Gtid => format!("{{gtid: '{}'}}", source.gtid().await?),
+            By::File => {
+                let (file, position) = source.file().await?;
+                format!("{{file: {file}, position: {position}}}\nposition: file")
+            }
+        };
         Ok(format!(
             "kind: source\nname: {name}\naddresses: ['{address}']\nuser: {USER}\npassword: env:{PASSWORD_VARIABLE}\n\
-             start: {{gtid: '{gtid}'}}\ntables: ['{name}.*']\n",
+             start: {start}\ntables: ['{name}.*']\n",
             name = self.name,
             address = self.source_address,
         ))

@@ -132,6 +132,15 @@ pub struct GtidEvent {
     pub committed_us: Option<u64>,
 }
 
+impl GtidEvent {
+    /// When the transaction was made, in milliseconds since 1970 UTC: MySQL's time of the first commit, else the seconds
+    /// of the event's header.
+    pub fn time_ms(&self, raw: &RawEvent) -> i64 {
+        let committed = self.committed_us.and_then(|us| i64::try_from(us / 1000).ok());
+        committed.unwrap_or(i64::from(raw.timestamp) * 1000)
+    }
+}
+
 /// The phases of a two-phase ALTER.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AlterPhase {
@@ -196,6 +205,17 @@ pub struct QueryEvent<'a> {
     pub thread: u32,
     /// The session's sql_mode bits, 0 where the event does not say.
     pub sql_mode: u64,
+    /// The session's character set as the id of a collation, 0 where the event does not say.
+    pub charset: u16,
+}
+
+impl QueryEvent<'_> {
+    /// Whether the text is in UTF-8, as far as the event says. The ids are those of MySQL and MariaDB, whose collations
+    /// without padding are 1024 above the others and whose newer ones start at 2048.
+    pub(super) fn is_utf8(&self) -> bool {
+        let id = if self.charset < 2048 { self.charset % 1024 } else { return true };
+        matches!(id, 0 | 33 | 45 | 46 | 76 | 83 | 192..=247 | 254..=323 | 576..=577 | 608..=610)
+    }
 }
 
 /// An event's parts, borrowed from its [`RawEvent`].
@@ -354,21 +374,34 @@ fn query(body: &[u8]) -> Option<QueryEvent<'_>> {
     let variables = fields.take(variables_length)?;
     let schema = fields.take(schema_length)?;
     fields.u8()?; // the zero behind the schema
-    Some(QueryEvent { schema, sql: fields.rest(), error_code, thread, sql_mode: sql_mode(variables).unwrap_or(0) })
+    let mut query = QueryEvent { schema, sql: fields.rest(), error_code, thread, sql_mode: 0, charset: 0 };
+    session(variables, &mut query);
+    Some(query)
 }
 
-/// The sql_mode among a QUERY event's status variables; servers write it second at the latest.
-fn sql_mode(variables: &[u8]) -> Option<u64> {
+/// Reads a QUERY event's status variables as far as they are known; servers write those needed here first.
+fn session(variables: &[u8], query: &mut QueryEvent<'_>) -> Option<()> {
     const FLAGS2: u8 = 0;
     const SQL_MODE: u8 = 1;
+    const AUTO_INCREMENT: u8 = 3;
+    const CHARSET: u8 = 4;
+    const CATALOG: u8 = 6;
 
     let mut fields = Cursor::new(variables);
     loop {
         match fields.u8()? {
-            FLAGS2 => fields.u32()?,
-            SQL_MODE => return fields.u64(),
-            _ => return None,
-        };
+            FLAGS2 | AUTO_INCREMENT => drop(fields.u32()?),
+            SQL_MODE => query.sql_mode = fields.u64()?,
+            CATALOG => {
+                let length = usize::from(fields.u8()?);
+                fields.take(length)?;
+            }
+            CHARSET => {
+                query.charset = fields.u16()?; // the client's
+                return Some(());
+            }
+            _ => return Some(()),
+        }
     }
 }
 
@@ -427,13 +460,14 @@ mod tests {
 
     #[test]
     fn queries_give_text_schema_and_mode() {
-        let mut body = vec![8, 0, 0, 0, 0, 0, 0, 0, 2, 5, 4, 14, 0];
+        let mut body = vec![8, 0, 0, 0, 0, 0, 0, 0, 2, 5, 4, 33, 0];
         body.extend_from_slice(&[0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 0, 0, 0, 0]);
+        body.extend_from_slice(&[6, 3, b's', b't', b'd', 3, 1, 0, 1, 0, 4, 255, 0, 255, 0, 8, 0, 5, 0]);
         body.extend_from_slice(b"db\0DROP TABLE t");
         let event = raw(kind::QUERY, 0, &body);
         let Event::Query(query) = event.parse().unwrap() else { panic!("no query") };
         assert_eq!((query.schema, query.sql), (&b"db"[..], &b"DROP TABLE t"[..]));
-        assert_eq!((query.thread, query.error_code, query.sql_mode), (8, 0x0405, 4));
+        assert_eq!((query.thread, query.error_code, query.sql_mode, query.charset), (8, 0x0405, 4, 255));
     }
 
     #[test]

@@ -7,8 +7,10 @@
 mod alter;
 mod lexer;
 
+use schemas::checkpoint::Flavor;
 use schemas::table::TableName;
 
+use super::event::QueryEvent;
 use lexer::{Lexer, Token};
 
 /// What a statement does, as far as the binlog of row changes is concerned.
@@ -93,9 +95,12 @@ pub enum DdlKind {
     Other,
 }
 
-/// What a QUERY event's text does. `schema` is the session's default, `sql_mode` its mode.
-pub fn classify(sql: &[u8], schema: &[u8], sql_mode: u64) -> Statement {
-    Reader { lexer: Lexer::new(sql, sql_mode), schema, sound: true }.statement()
+/// What a QUERY event's text does on this kind of server.
+pub fn classify(query: &QueryEvent<'_>, flavor: Flavor) -> Statement {
+    // In some character sets a letter may end in the byte of a quote or backslash, and all but UTF-8 hide names.
+    let readable = query.is_utf8() || query.sql.is_ascii();
+    let lexer = Lexer::new(query.sql, query.sql_mode, flavor);
+    Reader { lexer, schema: query.schema, sound: readable }.statement()
 }
 
 /// Words that begin statements without any effect on rows or the structure of tables.
@@ -205,7 +210,7 @@ impl Reader<'_> {
 
     /// The first of these object words, past modifiers such as OR REPLACE, DEFINER=… or UNIQUE.
     fn object(&mut self) -> Option<&'static str> {
-        const OBJECTS: [&str; 20] = [
+        const OBJECTS: [&str; 22] = [
             "TABLE",
             "TABLES",
             "INDEX",
@@ -221,6 +226,8 @@ impl Reader<'_> {
             "ROLE",
             "SERVER",
             "SEQUENCE",
+            "LIBRARY",
+            "REFERENCE",
             "TABLESPACE",
             "LOGFILE",
             "PREPARE",

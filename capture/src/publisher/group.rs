@@ -60,8 +60,8 @@ pub(crate) struct Group {
     pub(crate) gtid: Option<Gtid>,
     /// The server_id of the server that logged it first.
     pub(crate) server_id: u32,
-    /// When it was made at the source, seconds since 1970 UTC.
-    pub(crate) timestamp: u32,
+    /// When it was made, milliseconds since 1970 UTC; of MariaDB whole seconds.
+    pub(crate) time_ms: i64,
     /// One statement and no end event follow the GTID; none while only that statement can tell.
     pub(crate) standalone: Option<bool>,
     ordinals: Ordinals,
@@ -76,12 +76,12 @@ pub(crate) struct Group {
 
 impl Group {
     /// A transaction at ordinal `base`; `known` are ranges of it that an earlier reading found rolled back.
-    pub(crate) fn new(gtid: Option<Gtid>, timestamp: u32, base: i64, known: Option<&RolledBack>) -> Self {
+    pub(crate) fn new(gtid: Option<Gtid>, time_ms: i64, base: i64, known: Option<&RolledBack>) -> Self {
         let known = known.filter(|k| k.base == base).map(|k| k.ranges.clone());
         Self {
             gtid,
             server_id: 0,
-            timestamp,
+            time_ms,
             standalone: None,
             ordinals: Ordinals::new(base),
             savepoints: Savepoints::default(),

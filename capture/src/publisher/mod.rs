@@ -111,7 +111,7 @@ pub(crate) struct Publisher {
 struct Opened {
     transactions: u64,
     rows: u64,
-    newest: Option<u32>,
+    newest: Option<i64>,
 }
 
 /// Why the loop is left early.
@@ -279,7 +279,7 @@ impl Publisher {
         }
         self.plans.trim();
         let mut group =
-            Group::new(gtid.gtid, raw.timestamp, self.progress.at.ordinal, self.resume.rolled_back.as_ref());
+            Group::new(gtid.gtid, gtid.time_ms(raw), self.progress.at.ordinal, self.resume.rolled_back.as_ref());
         group.server_id = raw.server_id;
         group.standalone = gtid.standalone;
         self.group = Some(group);
@@ -360,7 +360,7 @@ impl Publisher {
     }
 
     fn query(&mut self, query: &QueryEvent<'_>, end: u64) -> Step {
-        let statement = statement::classify(query.sql, query.schema, query.sql_mode);
+        let statement = statement::classify(query, self.progress.at.server.flavor);
         let Some(group) = &mut self.group else {
             let error = Error::new(Code::EventUnsupported, "a statement without a GTID before it");
             return Err(self.refuse(error));
@@ -415,7 +415,7 @@ impl Publisher {
         }
         if rows {
             self.open.transactions += 1;
-            self.open.newest = Some(group.timestamp);
+            self.open.newest = Some(group.time_ms);
         }
         let at = &mut self.progress.at;
         if let Some(gtid) = group.gtid {
@@ -443,7 +443,7 @@ impl Publisher {
             base: group.base(),
             gtid: group.gtid,
             server_id: group.server_id,
-            timestamp: group.timestamp,
+            time_ms: group.time_ms,
             file: &self.file,
         };
         let alone = self.open.transactions == 0;
@@ -518,7 +518,7 @@ impl Publisher {
 impl Progress {
     /// Tells everybody about the checkpoint that was just committed.
     fn show(&self, open: Opened) {
-        let lag_ms = open.newest.map(|seconds| self.at.time - i64::from(seconds) * 1000);
+        let lag_ms = open.newest.map(|time_ms| self.at.time - time_ms);
         self.metrics.commits.inc();
         self.metrics.transactions.inc_by(open.transactions);
         if let Some(lag_ms) = lag_ms {

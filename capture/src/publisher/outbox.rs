@@ -61,8 +61,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) gtid: Option<Gtid>,
     /// The server_id of the server that logged it first.
     pub(crate) server_id: u32,
-    /// When it was made, seconds since 1970 UTC.
-    pub(crate) timestamp: u32,
+    /// When it was made, milliseconds since 1970 UTC.
+    pub(crate) time_ms: i64,
     /// The binlog file it is in.
     pub(crate) file: &'a str,
 }
@@ -238,7 +238,7 @@ fn block(prefix: &str, generation: i32, flavor: Flavor, origin: Origin<'_>, plan
         flavor,
         version: env!("CARGO_PKG_VERSION"),
         name: prefix,
-        ts_ms: i64::from(origin.timestamp) * 1000,
+        ts_ms: origin.time_ms,
         db: &plan.name.schema,
         table: &plan.name.table,
         server_id: i64::from(origin.server_id),

@@ -14,6 +14,7 @@ use capture::binlog::reader::{
 use capture::binlog::statement::{Statement, classify};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
+use schemas::checkpoint::Flavor;
 use schemas::documents::{Source, Start};
 use schemas::gtid::GtidPosition;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -131,7 +132,7 @@ impl Stream {
 /// What a QUERY event does; `None` for other events.
 pub(crate) fn statement(raw: &RawEvent) -> Option<Statement> {
     match raw.parse().unwrap() {
-        Event::Query(q) => Some(classify(q.sql, q.schema, q.sql_mode)),
+        Event::Query(q) => Some(classify(&q, Flavor::Mariadb)),
         _ => None,
     }
 }

@@ -96,9 +96,9 @@ pub(super) fn mysql(body: &[u8], anonymous: bool) -> Option<GtidEvent> {
     (anonymous || found.number > 0).then(|| found.event(anonymous))
 }
 
-/// MySQL's event of a tagged GTID: numbered fields in the server's own serialisation, version 2 of which exists.
+/// MySQL's event of a tagged GTID: numbered fields in the server's own serialisation, of which version 1 exists.
 pub(super) fn tagged(body: &[u8]) -> Option<GtidEvent> {
-    const VERSION: u64 = 2;
+    const VERSION: u64 = 1;
     const NUMBERS: std::ops::RangeInclusive<u64> = 8..=11;
 
     let mut fields = Cursor::new(body);
@@ -145,7 +145,6 @@ fn unsigned(encoded: u64) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// As MySQL 9.7.4 wrote it for `gtid_next='automatic:tagged'`.
     const UUID: [u8; 16] =
         [0x14, 0x1e, 0x51, 0x55, 0xe6, 0x7b, 0x11, 0xf1, 0x9c, 0x88, 0x02, 0xfc, 0x00, 0x00, 0x00, 0x01];
 
@@ -167,7 +166,7 @@ mod tests {
         while body.len() as u64 + fields.len() as u64 != size || body.is_empty() {
             size = size.max((body.len() + fields.len()) as u64);
             body.clear();
-            varlen(2, &mut body);
+            varlen(1, &mut body);
             varlen(size, &mut body);
             varlen(last_needed, &mut body);
         }
@@ -207,6 +206,17 @@ mod tests {
         assert_eq!(mysql(&body, false).unwrap().committed_us, Some(here - 5));
         assert!(mysql(&body, true).unwrap().gtid.is_none());
         assert!(mysql(&body[..24], false).is_none());
+    }
+
+    /// As MySQL 9.7.4 wrote it for `gtid_next='automatic:tagged'`.
+    #[test]
+    fn a_tagged_gtid_of_a_server_is_read() {
+        let body = b"\x02\x72\0\0\0\x02\x28\x3c\xa2\xaa\x99\x03\xf6\x22\xc5\x03\x71\x02\x21\x02\x04\xf1\x03\0\0\0\
+            \x02\x04\x04\x06\x0c\x74\x61\x67\x67\x65\x64\x08\x24\x0a\x2c\x0c\x7f\x86\x0d\x7e\xda\xdd\x60\x06\x10\
+            \xdd\x04\x12\x83\x12\x0b";
+        let event = tagged(body).unwrap();
+        assert_eq!(event.gtid.unwrap().to_string(), "141e5155-e67b-11f1-9c88-02fc00000001:tagged:1");
+        assert_eq!(event.committed_us, Some(0x06_60dd_da7e_0d86));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Tokens of SQL text, read lazily and without failing: what is not closed ends with the text.
 
+use schemas::checkpoint::Flavor;
+
 /// The sql_mode bits that change how text is read.
 const ANSI_QUOTES: u64 = 1 << 2;
 const NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
@@ -35,12 +37,13 @@ pub(super) struct Lexer<'a> {
     text: &'a [u8],
     at: usize,
     mode: u64,
+    flavor: Flavor,
     peeked: Option<Option<Token<'a>>>,
 }
 
 impl<'a> Lexer<'a> {
-    pub(super) fn new(text: &'a [u8], sql_mode: u64) -> Self {
-        Self { text, at: 0, mode: sql_mode, peeked: None }
+    pub(super) fn new(text: &'a [u8], sql_mode: u64, flavor: Flavor) -> Self {
+        Self { text, at: 0, mode: sql_mode, flavor, peeked: None }
     }
 
     pub(super) fn peek(&mut self) -> Option<&Token<'a>> {
@@ -137,13 +140,18 @@ impl<'a> Lexer<'a> {
     /// Passes over a comment, or only over the head of an executable one: `/*!50100 …*/`, `/*M!100100 …*/`.
     fn skip_comment(&mut self) {
         let rest = &self.text[self.at + 2..];
-        let mariadb = rest.starts_with(b"M!");
+        let mariadb = rest.starts_with(b"M!") && self.flavor == Flavor::Mariadb;
         if mariadb || rest.starts_with(b"!") {
             let head = if mariadb { 2 } else { 1 };
             let digits = rest[head..].iter().take_while(|b| b.is_ascii_digit()).count().min(6);
-            // MariaDB does not execute what is meant for MySQL 5.7 and newer.
+            // MariaDB does not execute what is meant for MySQL 5.7 and newer, nor MySQL what is meant for its versions from
+            // 10 on, which would be MariaDB's.
             let version = rest[head..head + digits].iter().fold(0_u32, |n, b| n * 10 + u32::from(b - b'0'));
-            if mariadb || !(50_700..=99_999).contains(&version) {
+            let executed = match self.flavor {
+                Flavor::Mariadb => mariadb || !(50_700..=99_999).contains(&version),
+                Flavor::Mysql => version < 100_000,
+            };
+            if executed {
                 self.at += 2 + head + digits;
                 return;
             }
@@ -169,19 +177,25 @@ mod tests {
     use super::*;
 
     fn tokens(sql: &str, mode: u64) -> Vec<String> {
+        tokens_of(sql, mode, Flavor::Mariadb)
+    }
+
+    fn tokens_of(sql: &str, mode: u64, flavor: Flavor) -> Vec<String> {
         let show = |token| match token {
             Token::Word(word) => String::from_utf8_lossy(word).into_owned(),
             Token::Name(name) => format!("`{}`", String::from_utf8_lossy(&name)),
             Token::Literal => "?".to_owned(),
             Token::Sign(sign) => char::from(sign).to_string(),
         };
-        Lexer::new(sql.as_bytes(), mode).map(show).collect()
+        Lexer::new(sql.as_bytes(), mode, flavor).map(show).collect()
     }
 
     #[test]
     fn comments_and_quotes_are_understood() {
         assert_eq!(tokens("a -- b\n#c\nd/* e */f", 0), ["a", "d", "f"]);
         assert_eq!(tokens("/*!40000 a */ /*M!100100 b */ /*!80000 c */ d", 0), ["a", "b", "d"]);
+        let text = "/*!40000 a */ /*M!100100 b */ /*!80000 c */ /*!100100 e */ d";
+        assert_eq!(tokens_of(text, 0, Flavor::Mysql), ["a", "c", "d"]);
         assert_eq!(tokens("`a``b`.'it''s \\' x' \"y\"", 0), ["`a`b`", ".", "?", "?"]);
         assert_eq!(tokens("\"a\" 'b\\' c", ANSI_QUOTES | NO_BACKSLASH_ESCAPES), ["`a`", "?", "c"]);
         assert_eq!(tokens("1--1 `用户`.表 'open", 0), ["1", "-", "-", "1", "`用户`", ".", "表", "?"]);
