@@ -21,6 +21,7 @@ mod metrics;
 mod options;
 mod pipeline;
 mod pool;
+mod settings;
 mod supervisor;
 pub mod target;
 mod topic_id;

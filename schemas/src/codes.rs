@@ -81,6 +81,9 @@ codes! {
     NoSuchRoute = "OT1025", Stop, "The API has no such path", "Look at /api/v1/openapi.json for the paths there are.";
     AdminUnreachable = "OT1026", Stop, "The admin API does not answer", "Check `client.url` (or OTTER_URL) and that `otter admin` or `otter run` is up; --direct works on ZooKeeper without it.";
     NotAdmin = "OT1027", Stop, "What answers is not Otter's admin API", "Check `client.url` (or OTTER_URL): it names the address of a process with the admin role.";
+    MappingAmbiguous = "OT1031", PauseTable, "Two mappings that are equally specific match the same table", "Narrow one of them or exclude the table there, then put the pipeline again.";
+    TargetShared = "OT1032", PauseTable, "Another source table goes to the same target table, or the mapping leads back to its source", "Give one of the tables another `to`, or exclude it from its mapping, then put the pipeline again.";
+    StartRequired = "OT1033", PauseTable, "The table goes to another target than before and its mapping has no start", "Give the mapping a `start` that says where the new target begins, in the same put as the new `to`.";
     // ZooKeeper
     ZooKeeperUnavailable = "OT2001", Retry, "ZooKeeper does not answer", "Check `zookeeper.servers` and that the ensemble has a quorum.";
     LeaseLost = "OT2002", Retry, "The lease was lost", "Nothing: another worker leads the source, this one waits for its turn.";

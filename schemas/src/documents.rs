@@ -5,14 +5,17 @@
 //! unknown fields and wrong types, then values that contradict each other (`OT1001`). What has been read is valid, so
 //! the methods on documents have few ways to fail. [`World`] checks what only several documents together can get wrong.
 
+mod changes;
 mod duration;
 mod names;
 mod patterns;
 mod pipeline;
 mod reserved;
+mod routes;
 mod size;
 mod source;
 mod target;
+mod templates;
 mod text;
 mod world;
 
@@ -21,18 +24,21 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use changes::{Replaced, changes};
 pub use duration::Interval;
 pub use names::{Address, Name};
-pub use patterns::{Rule, TablePattern};
+pub use patterns::{Rule, Specificity, TablePattern};
 pub use pipeline::{
     ApplySettings, BatchSettings, Columns, ExistingRow, Mapping, MissingRow, OnError, Pipeline, PipelineStart,
     RowSettings, State,
 };
+pub use routes::Routes;
 pub use size::Size;
 pub use source::{SYSTEM_SCHEMAS, Source, Start, TopicOverride, TopicSettings, Topics};
 pub use target::{DEFAULT_SCHEMA, Target, TargetType, Tls, TlsMode};
+pub use templates::{Targets, Template};
 pub use text::{MAX_BYTES, json_schema};
-pub use world::World;
+pub use world::{World, Writer, Writers};
 
 use crate::codes::Code;
 use crate::error::Error;

@@ -101,6 +101,17 @@ fn wrong_values_are_named_with_their_path() {
             "mappings[1].from: a.b is mapped by mappings[0] already",
         ),
         (mapped("{from: a.b, to: sys.d}"), "mappings[0].to: sys is a system schema"),
+        (mapped("{from: a.b, to: [c.d, c.d]}"), "mappings[0].to: c.d is there twice"),
+        (mapped("{from: a.b, to: []}"), "mappings[0].to: a mapping has 1 to 16 targets"),
+        (
+            mapped("{from: a.b, to: 'c.*'}"),
+            "mappings[0].to: \"c.*\" is not a target like shop.tb_user2 or {schema}.{table}:",
+        ),
+        (mapped("{from: a.b, to: 'c.{name}'}"), "mappings[0].to: \"c.{name}\" is not a target like"),
+        (
+            mapped("{from: 'shop.*', to: '{schema}.{table}'}, {from: '*.user', to: '{schema}.{table}'}"),
+            "mappings[1].from: shop.* and *.user of mappings[0] both match shop.user and neither is more specific",
+        ),
         (mapped("{from: a.b, to: c.d, batch: {rows: 0}}"), "mappings[0].batch.rows: a batch has 1 to"),
         (mapped("{from: a.b, to: c.d, columns: {include: []}}"), "mappings[0].columns.include: no column is left"),
         (mapped("{from: a.b, to: c.d, columns: {include: [x], exclude: [x]}}"), "mappings[0].columns.exclude: x is"),
@@ -122,12 +133,7 @@ fn settings_of_later_versions_are_refused_as_such() {
         (with(Kind::Source, "topics: {partitions: 8}"), "topics.partitions"),
         (with(Kind::Source, "topics: {overrides: [{tables: a.b, partitions: 8}]}"), "topics.overrides[0].partitions"),
         (with(Kind::Source, "topics: {names: {a.b: c}}"), "topics.names"),
-        (with(Kind::Source, "tables: ['a.b[0-9]']"), "tables[0]"),
         (with(Kind::Target, "type: postgres"), "type"),
-        (mapped("{from: a.b, to: [c.d, e.f]}"), "mappings[0].to"),
-        (mapped("{from: 'a.*', to: c.d}"), "mappings[0].from"),
-        (mapped("{from: 'a.b[00-31]', to: c.d}"), "mappings[0].from"),
-        (mapped("{from: a.b, to: '{schema}.{table}'}"), "mappings[0].to"),
         (mapped("{from: a.b, to: c.d, truncate: ignore}"), "mappings[0].truncate"),
         (mapped("{from: a.b, to: c.d, on_error: dead_letters}"), "mappings[0].on_error"),
         (mapped("{from: a.b, to: c.d, start: {gtid: 0-1-2}}"), "mappings[0].start.gtid"),
@@ -228,4 +234,94 @@ fn tables_that_lead_back_to_themselves_are_refused() {
         back,
         ["OT1001: pipeline users: mappings[0].to: changes of shop.b lead back to shop.a on the same server"]
     );
+}
+
+#[test]
+fn patterns_are_checked_together() {
+    let (source, target) = (with(Kind::Source, ""), with(Kind::Target, ""));
+    let put = |pipeline: String| faults(&[source.clone(), target.clone(), pipeline]);
+    assert!(
+        put(mapped("{from: 'crm_*.*', to: '{schema}.{table}'}, {from: 'shop.t_[00-31]', to: 'r.{table}'}")).is_empty()
+    );
+    let merged = put(mapped("{from: 'shop.order_[00-31]', to: report.orders}"));
+    let expected = "OT1002: pipeline users: mappings[0].to: all tables of shop.order_[00-31] would come together in report.orders; \
+                    this version does not have several sources of one table yet: make {table} part of it";
+    assert_eq!(merged, [expected]);
+    let twice = put(mapped("{from: 'shop.t_[0-3]', to: 'r.{table}'}, {from: x.y, to: r.t_2}"));
+    assert!(twice[0].contains("mappings[1].to: r.t_2 is written by pipeline users already"), "{twice:?}");
+    // a mapping of its own takes the table out of the pattern
+    assert!(put(mapped("{from: 'shop.t_[0-3]', to: 'r.{table}'}, {from: shop.t_2, to: r.t_2}")).is_empty());
+    let own = put(mapped("{from: 'shop.[progress,x]', to: 'otter.{table}'}"));
+    assert!(own[0].contains(".to: otter.progress is a table of Otter's own"), "{own:?}");
+}
+
+#[test]
+fn patterns_that_lead_back_to_themselves_are_refused() {
+    let source = with(Kind::Source, "");
+    let target = with(Kind::Target, "").replace("db2:3306", "db1:3306");
+    let put = |pipeline: String| faults(&[source.clone(), target.clone(), pipeline]);
+    for (mappings, expected) in [
+        ("{from: 'crm_*.*', to: '{schema}.{table}'}", "crm_.x is the source table itself"),
+        ("{from: 'crm_*.*', to: 'crm_x.{schema}_{table}'}", "changes of crm_x.crm_"),
+        ("{from: 'shop.*', to: 'shop.{table}_copy'}", "changes of shop.x_copy lead back to shop.x"),
+        ("{from: 'a.*', to: 'b.{table}'}, {from: 'b.*', to: 'a.{table}'}", "changes of b.x lead back to a.x"),
+        ("{from: 'a.*', to: 'b.{table}'}, {from: 'b.t[0-9]', to: 'a.{table}'}", "changes of b.t0 lead back to a.t0"),
+    ] {
+        let found = put(mapped(mappings));
+        assert!(
+            found.first().is_some_and(|f| f.starts_with("OT1001") && f.contains(expected)),
+            "{mappings}: {found:?}"
+        );
+    }
+    for fine in [
+        "{from: 'crm_*.*', to: 'all.{schema}_{table}'}",
+        "{from: 'shop.*', to: 'shop.{table}_copy', exclude: ['shop.*_copy']}",
+        "{from: 'a.*', to: 'b.{table}'}, {from: 'b.t*', to: 'c.{table}'}",
+    ] {
+        assert_eq!(put(mapped(fine)), Vec::<String>::new(), "{fine}");
+    }
+}
+
+#[test]
+fn a_table_that_appears_is_checked_by_name() {
+    let mut world = World::default();
+    let target = with(Kind::Target, "").replace("db2:3306", "db1:3306");
+    let pipeline = mapped(
+        "{from: '*.*', to: '{table}.{schema}'}, {from: 'a.t*', to: 'b.{table}'}, {from: 'a.*x', to: 'b.{table}', exclude: [a.tx]}",
+    );
+    for document in
+        [with(Kind::Source, ""), target, pipeline].iter().flat_map(|t| Document::parse_all(t).expect("valid"))
+    {
+        world.insert(document);
+    }
+    let check = |s: &str, t: &str| world.check_table("users", &TableName::new(s, t)).map_err(|e| e.to_string());
+    assert_eq!(check("p", "p"), Err("OT1032: pipeline users: *.*.to: p.p is the source table itself".to_owned()));
+    assert!(check("p", "q").expect_err("back").contains("changes of q.p lead back to p.q"));
+    assert!(
+        check("a", "tyx")
+            .expect_err("ambiguous")
+            .starts_with("OT1031: pipeline users: a.tyx is matched by a.t* and by a.*x")
+    );
+    assert_eq!(check("a", "t"), Ok(()));
+}
+
+#[test]
+fn who_writes_a_table_is_known() {
+    let mut world = World::default();
+    let pipeline = mapped("{from: '*.*', to: 'all.{schema}_{table}'}, {from: 'a.t[1-2]', to: 'b.{table}'}");
+    for text in [with(Kind::Source, ""), with(Kind::Target, ""), pipeline] {
+        Document::parse_all(&text).expect("valid").into_iter().for_each(|d| world.insert(d));
+    }
+    let tables = ["a.t1", "x.y_z", "x_y.z"].map(|t| t.split_once('.').expect("a dot"));
+    let known = tables.map(|(schema, table)| ("shop", TableName::new(schema, table)));
+    let writers = schemas::documents::Writers::new(&world, known);
+    let from = TableName::new("x", "y_z");
+    let to = [TableName::new("all", "x_y_z")];
+    let others: Vec<_> = writers.others(("users", &from), "db2:3306", &to).collect();
+    assert_eq!(others.len(), 1);
+    assert_eq!((others[0].1.from.to_string(), others[0].1.named), ("x_y.z".to_owned(), false));
+    let named = [TableName::new("b", "t1")];
+    let others: Vec<_> = writers.others(("users", &from), "db2:3306", &named).collect();
+    assert!(others.len() == 1 && others[0].1.named);
+    assert_eq!(writers.others(("users", &from), "db3:3306", &to).count(), 0);
 }

@@ -1,9 +1,18 @@
-//! Patterns of table names, `schema.table`: `*` stands for any characters, also none, of a schema's or a table's name.
+//! Patterns of table names, `schema.table`: `*` stands for any characters, also none, of a schema's or a table's name;
+//! `[00-31]` for the numbers of two digits from 00 to 31, `[a-f]` for one letter, `[eu,us,00-09]` for one of several.
 //!
 //! Names compare byte by byte, as on a server with `lower_case_table_names=0`. A name with a `.`, a `*` or another
 //! sign of the pattern language in it stands in backquotes, as in SQL; within them every character means itself.
+//!
+//! Patterns are ordered by how much they say ([`Specificity`]), so that of several that match a table one is chosen
+//! whatever their order in a document. Of two patterns where one matches only tables that the other matches too, it is the
+//! narrower one in every case that people write; two that say equally much and meet are for the user to tell apart.
+
+mod meet;
+mod part;
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::fmt;
 use std::str::FromStr;
 
@@ -11,9 +20,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::table::TableName;
-
-/// Signs that mean something in a pattern, or will: a name that contains one is to be quoted.
-const SIGNS: &str = "*?[]{}!,'\"";
+use part::Part;
+pub(super) use part::{Piece, is_sign, must_be_quoted, quoted, write_text};
 
 /// A pattern for `schema.table`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,14 +31,19 @@ pub struct TablePattern {
     table: Part,
 }
 
-/// Literal text between stars: one piece is a literal name, `["", ""]` is `*`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Part(Vec<String>);
+/// How much a pattern says; greater is more specific. Compared in this order: the characters that every match has at
+/// least, fewer stars, fewer possibilities of brackets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Specificity {
+    least: usize,
+    stars: Reverse<usize>,
+    choices: Reverse<u64>,
+}
 
 impl TablePattern {
     /// The pattern that matches this table alone.
     pub fn of(table: &TableName) -> Self {
-        Self { schema: Part(vec![table.schema.clone()]), table: Part(vec![table.table.clone()]) }
+        Self { schema: Part::literal(&table.schema), table: Part::literal(&table.table) }
     }
 
     /// Whether the table matches.
@@ -38,89 +51,67 @@ impl TablePattern {
         self.schema.matches(&table.schema) && self.table.matches(&table.table)
     }
 
-    /// The one table that it can match, when it has no `*`.
+    /// The one table that it can match, when nothing of it is open.
     pub fn exact(&self) -> Option<TableName> {
         Some(TableName::new(self.schema.exact()?, self.table.exact()?))
     }
 
-    /// The one schema that it can match, when that side has no `*`.
+    /// The one schema that it can match, when that side is not open.
     pub fn exact_schema(&self) -> Option<&str> {
         self.schema.exact()
     }
-}
 
-impl Part {
-    fn exact(&self) -> Option<&str> {
-        match self.0.as_slice() {
-            [name] => Some(name),
-            _ => None,
+    /// The one name of a table that it can match, when that side is not open.
+    pub fn exact_table(&self) -> Option<&str> {
+        self.table.exact()
+    }
+
+    /// How much it says.
+    pub fn specificity(&self) -> Specificity {
+        Specificity {
+            least: self.schema.least() + self.table.least(),
+            stars: Reverse(self.schema.stars() + self.table.stars()),
+            choices: Reverse(self.schema.choices().saturating_mul(self.table.choices())),
         }
     }
 
-    /// Leftmost match of each piece in turn: with `*` alone as a wildcard that is complete, no backtracking needed.
-    fn matches(&self, name: &str) -> bool {
-        let (Some(first), Some(last)) = (self.0.first(), self.0.last()) else { return false };
-        if self.0.len() == 1 {
-            return name == first;
+    /// All tables that it can match, in order; `None` when it has a star or they are more than `most`.
+    pub fn tables(&self, most: usize) -> Option<Vec<TableName>> {
+        let most = u64::try_from(most).unwrap_or(u64::MAX);
+        let stars = self.schema.stars() + self.table.stars();
+        if stars > 0 || self.schema.choices().saturating_mul(self.table.choices()) > most {
+            return None;
         }
-        let Some(mut rest) = name.strip_prefix(first.as_str()) else { return false };
-        for piece in &self.0[1..self.0.len() - 1] {
-            match rest.find(piece.as_str()) {
-                Some(at) => rest = &rest[at + piece.len()..],
-                None => return false,
-            }
-        }
-        rest.ends_with(last.as_str())
+        let (schemas, tables) = (self.schema.without_choices(most)?, self.table.without_choices(most)?);
+        let names = schemas.iter().flat_map(|schema| tables.iter().map(move |table| (schema, table)));
+        names.map(|(schema, table)| Some(TableName::new(schema.exact()?, table.exact()?))).collect()
     }
 
-    /// Reads one part and returns what follows it.
-    fn read(text: &str) -> Result<(Self, &str), String> {
-        let mut pieces = vec![String::new()];
-        let mut rest = text;
-        while let Some(c) = rest.chars().next() {
-            match c {
-                '.' => break,
-                '`' => {
-                    let (name, after) = quoted(rest)?;
-                    push(&mut pieces, &name);
-                    rest = after;
-                    continue;
-                }
-                '*' => pieces.push(String::new()),
-                c if SIGNS.contains(c) || c.is_whitespace() => {
-                    return Err(format!("{c:?} has to stand in backquotes when it belongs to a name"));
-                }
-                c => push(&mut pieces, c.encode_utf8(&mut [0; 4])),
-            }
-            rest = &rest[c.len_utf8()..];
-        }
-        if pieces.len() == 1 && pieces.iter().all(String::is_empty) {
-            return Err("the name of a schema or table is missing".to_owned());
-        }
-        Ok((Self(pieces), rest))
+    /// A table that both match, if one is found; the search is bounded.
+    pub fn common(&self, other: &Self) -> Option<TableName> {
+        let schema = meet::common(&self.schema, &other.schema)?;
+        Some(TableName::new(schema, meet::common(&self.table, &other.table)?))
     }
-}
 
-fn push(pieces: &mut [String], text: &str) {
-    if let Some(last) = pieces.last_mut() {
-        last.push_str(text);
+    /// Some table that it matches, for examples.
+    pub fn some_table(&self) -> TableName {
+        TableName::new(self.schema.some_name(), self.table.some_name())
     }
-}
 
-/// The name in backquotes at the head, a doubled backquote standing for one, and what follows.
-fn quoted(text: &str) -> Result<(String, &str), String> {
-    let mut name = String::new();
-    let mut rest = text.get(1..).unwrap_or_default();
-    loop {
-        let (before, after) = rest.split_once('`').ok_or("a backquote is not closed")?;
-        name.push_str(before);
-        match after.strip_prefix('`') {
-            Some(more) => {
-                name.push('`');
-                rest = more;
-            }
-            None => return Ok((name, after)),
+    /// The schema's and the table's side, piece by piece: its text, or `None` for what is open.
+    pub fn literals(&self) -> [Vec<Option<&str>>; 2] {
+        fn text(piece: &Piece) -> Option<&str> {
+            if let Piece::Text(text) = piece { Some(text) } else { None }
         }
+        [&self.schema, &self.table].map(|side| side.pieces().iter().map(text).collect())
+    }
+
+    pub(super) fn sides(&self) -> (&[Piece], &[Piece]) {
+        (self.schema.pieces(), self.table.pieces())
+    }
+
+    pub(super) fn from_sides(schema: impl IntoIterator<Item = Piece>, table: impl IntoIterator<Item = Piece>) -> Self {
+        Self { schema: Part::of(schema), table: Part::of(table) }
     }
 }
 
@@ -128,7 +119,8 @@ impl FromStr for TablePattern {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("{s:?} is not a pattern like shop.tb_user or shop.*: {why}");
+        let wrong =
+            |why: &str| format!("{s:?} is not a pattern like shop.tb_user, shop.order_[00-31] or shop.*: {why}");
         let (schema, rest) = Part::read(s).map_err(|e| wrong(&e))?;
         let rest = rest.strip_prefix('.').ok_or_else(|| wrong("schema and table are separated by a dot"))?;
         let (table, rest) = Part::read(rest).map_err(|e| wrong(&e))?;
@@ -136,23 +128,6 @@ impl FromStr for TablePattern {
             return Err(wrong("a name with a dot stands in backquotes"));
         }
         Ok(Self { schema, table })
-    }
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, piece) in self.0.iter().enumerate() {
-            if i > 0 {
-                f.write_str("*")?;
-            }
-            let needs_quotes = |c: char| c == '.' || c == '`' || SIGNS.contains(c) || c.is_whitespace();
-            if piece.contains(needs_quotes) {
-                write!(f, "`{}`", piece.replace('`', "``"))?;
-            } else {
-                f.write_str(piece)?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -182,7 +157,7 @@ impl JsonSchema for TablePattern {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "description": "schema.table, with * for any characters" })
+        json_schema!({ "type": "string", "description": "schema.table; * for any characters, [00-31] and [a,b] for one of several" })
     }
 }
 
@@ -240,7 +215,7 @@ impl JsonSchema for Rule {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "description": "schema.table, with * for any characters; ! in front leaves out" })
+        json_schema!({ "type": "string", "description": "schema.table; * for any characters, [00-31] and [a,b] for one of several; ! in front leaves out" })
     }
 }
 
@@ -268,7 +243,27 @@ mod tests {
 
     #[test]
     fn what_is_not_a_pattern_is_named() {
-        for wrong in ["", "shop", "shop.", ".t", "a.b.c", "`a.b", "a.b[0-9]", "a.{x}", "a b.c", "!a.b"] {
+        for wrong in [
+            "",
+            "shop",
+            "shop.",
+            ".t",
+            "a.b.c",
+            "`a.b",
+            "a.{x}",
+            "a b.c",
+            "!a.b",
+            "a.b[0-31]",
+            "a.b[31-00]",
+            "a.[]",
+            "a.[x,]",
+            "a.[x,x]",
+            "a.[a-Z]",
+            "a.[x",
+            "a.[x.y]",
+            "a.[a-b-c]",
+            "a.b?",
+        ] {
             assert!(wrong.parse::<TablePattern>().is_err(), "{wrong}");
         }
     }
@@ -288,7 +283,107 @@ mod tests {
         assert!(admits(&["shop.*", "!shop.t"], "u"));
     }
 
+    #[test]
+    fn brackets_stand_for_one_of_several() {
+        assert!(matches("shop.t_[00-31]", "shop", "t_00"));
+        assert!(matches("shop.t_[00-31]", "shop", "t_31"));
+        assert!(!matches("shop.t_[00-31]", "shop", "t_32"));
+        assert!(!matches("shop.t_[00-31]", "shop", "t_7"), "as many digits");
+        assert!(matches("[eu,us]_[a-c].t[0-9,`x-y`]*", "us_b", "tx-yz"));
+        assert!(!matches("[eu,us].t", "uk", "t"));
+        let tables = |p: &str| p.parse::<TablePattern>().unwrap().tables(100);
+        let names = tables("s.t_[08-11]").unwrap();
+        assert_eq!(names.iter().map(|t| t.table.as_str()).collect::<Vec<_>>(), ["t_08", "t_09", "t_10", "t_11"]);
+        assert_eq!(tables("[a,b].[0-9]").map(|t| t.len()), Some(20));
+        assert_eq!((tables("s.*"), tables("s.[000-100]")), (None, None));
+        assert_eq!("a.[07-07]b".parse::<TablePattern>().unwrap().exact(), Some(TableName::new("a", "07b")));
+    }
+
+    /// From the least to the most specific.
+    #[test]
+    fn the_order_is_what_people_expect() {
+        let order = [
+            "*.*",
+            "*.t*",
+            "s*.t*",
+            "shop.*",
+            "shop.order_*",
+            "shop.order_*x",
+            "shop.order_[00-31]",
+            "shop.order_[05-09]",
+            "shop.order_[05,06]",
+            "shop.order_05",
+        ];
+        let order = order.map(|p| p.parse::<TablePattern>().unwrap().specificity());
+        assert!(order.is_sorted_by(|a, b| a < b), "{order:?}");
+    }
+
+    #[test]
+    fn tables_in_common_are_found() {
+        let common = |a: &str, b: &str| {
+            let (a, b): (TablePattern, TablePattern) = (a.parse().unwrap(), b.parse().unwrap());
+            a.common(&b).map(|t| t.to_string())
+        };
+        assert_eq!(common("shop.*", "*.user"), Some("shop.user".to_owned()));
+        assert_eq!(common("a*.x", "*b.x"), Some("ab.x".to_owned()));
+        assert_eq!(common("s.a[1,2]*", "s.*2b"), Some("s.a12b".to_owned()));
+        assert_eq!(common("s.t_[00-31]", "s.t_[30-99]"), Some("s.t_30".to_owned()));
+        assert_eq!(common("s.*", "s.*"), Some("s.x".to_owned()));
+        for (a, b) in [("a*.x", "b*.x"), ("s.*a", "s.*b"), ("s.t_[00-09]", "s.t_1*"), ("s.[a,b]*", "s.c*")] {
+            assert_eq!(common(a, b), None, "{a} {b}");
+        }
+    }
+
+    /// Patterns over few letters, so that they often meet.
+    fn pattern() -> impl Strategy<Value = TablePattern> {
+        let part = "([ab*]|\\[a,b\\]|\\[0-3\\]|\\[a-b,11-12\\]){1,4}";
+        (part, part).prop_map(|(schema, table)| format!("{schema}.{table}").parse().unwrap())
+    }
+
     proptest! {
+        #[test]
+        fn patterns_survive_printing(pattern in pattern()) {
+            prop_assert_eq!(pattern.to_string().parse::<TablePattern>().unwrap(), pattern);
+        }
+
+        /// A total order: exactly one of less, equal and greater, and no circles; a single table is never less specific
+        /// than a pattern that matches it.
+        #[test]
+        fn specificity_is_a_total_order(a in pattern(), b in pattern(), c in pattern()) {
+            let (x, y, z) = (a.specificity(), b.specificity(), c.specificity());
+            prop_assert_eq!(x.cmp(&y), y.cmp(&x).reverse());
+            prop_assert!(!(x <= y && y <= z) || x <= z);
+            let exact = TablePattern::of(&a.some_table());
+            prop_assert!(!b.matches(&a.some_table()) || exact == b || exact.specificity() > b.specificity());
+        }
+
+        /// What fills a star in is more specific than the star.
+        #[test]
+        fn narrower_patterns_are_more_specific(head in "[ab]{0,2}", tail in "[ab]{0,2}", fill in "(a|b|a\\*|\\*b|\\[a,b\\])") {
+            let wide: TablePattern = format!("s.{head}*{tail}").parse().unwrap();
+            let narrow: TablePattern = format!("s.{head}{fill}{tail}").parse().unwrap();
+            prop_assert!(narrow.specificity() > wide.specificity());
+        }
+
+        #[test]
+        fn expansion_is_what_matches(pattern in pattern(), schema in "[ab0-3]{1,3}", table in "[ab0-3]{1,3}") {
+            let name = TableName::new(schema, table);
+            if let Some(tables) = pattern.tables(1_000) {
+                prop_assert!(tables.iter().all(|t| pattern.matches(t)));
+                prop_assert_eq!(tables.contains(&name), pattern.matches(&name));
+            }
+            prop_assert!(pattern.matches(&pattern.some_table()));
+        }
+
+        #[test]
+        fn a_common_table_matches_both(a in pattern(), b in pattern(), schema in "[ab0-3]{1,3}", table in "[ab0-3]{1,3}") {
+            let name = TableName::new(schema, table);
+            match a.common(&b) {
+                Some(table) => prop_assert!(a.matches(&table) && b.matches(&table), "{table}"),
+                None => prop_assert!(!(a.matches(&name) && b.matches(&name)), "{name}"),
+            }
+        }
+
         #[test]
         fn exact_patterns_survive_printing(schema in "[a-z.`*! {é]{1,6}", table in "[a-z.`*!\\[ é]{1,6}") {
             let name = TableName::new(schema, table);

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::duration::Interval;
 use super::names::Name;
 use super::patterns::TablePattern;
+use super::routes::Routes;
 use super::size::Size;
-use crate::codes::Code;
-use crate::error::{Error, Result};
+use super::templates::Targets;
 use crate::table::TableName;
 
 /// What goes from a source to a target.
@@ -24,9 +24,9 @@ pub struct Pipeline {
     pub source: Name,
     /// Name of the target document.
     pub target: Name,
-    /// Whether it runs.
-    #[serde(default)]
-    pub state: State,
+    /// Whether it runs. A put without it leaves the state as it is; a new pipeline runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
     /// Which table goes where.
     pub mappings: Vec<Mapping>,
     /// Where tables begin that are new to this pipeline.
@@ -37,7 +37,7 @@ pub struct Pipeline {
     pub apply: ApplySettings,
 }
 
-/// Whether a pipeline runs.
+/// Whether a pipeline, or a mapping of it, runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -59,14 +59,20 @@ pub enum PipelineStart {
     Latest,
 }
 
-/// One source table and the table it goes to.
+/// Source tables and the tables they go to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mapping {
-    /// The source's table, `schema.table`.
+    /// The source's tables.
     pub from: TablePattern,
-    /// The target's table, `schema.table`.
-    pub to: TablePattern,
+    /// Tables of `from` that this mapping leaves out; another mapping may have them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<TablePattern>,
+    /// The target's tables.
+    pub to: Targets,
+    /// Whether its tables run. A put without it leaves the state as it is; the tables of a new mapping run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
     /// Which columns, under which names.
     #[serde(default, skip_serializing_if = "Columns::is_default")]
     pub columns: Columns,
@@ -191,9 +197,15 @@ pub struct RowSettings {
 }
 
 impl Pipeline {
-    /// The mapping of a source table.
+    /// The mapping of a source table, the most specific of those that match. For many tables use [`Routes`].
     pub fn mapping_for(&self, table: &TableName) -> Option<&Mapping> {
-        self.mappings.iter().find(|m| m.from.matches(table))
+        let matching = self.mappings.iter().filter(|m| m.matches(table));
+        matching.max_by_key(|m| m.from.specificity())
+    }
+
+    /// Whether it stands still.
+    pub fn is_paused(&self) -> bool {
+        self.state == Some(State::Paused)
     }
 
     /// The settings that hold for one of its mappings.
@@ -236,35 +248,32 @@ impl Pipeline {
                 let why = format!("{} is mapped by mappings[{first}] already", mapping.from);
                 return Err((format!("mappings[{i}].from"), why));
             }
-            let target = mapping.to.exact_schema().filter(|s| super::source::is_system_schema(s));
-            if let Some(schema) = target {
-                return Err((format!("mappings[{i}].to"), format!("{schema} is a system schema")));
-            }
+            mapping.to.validate(&mapping.from).map_err(|why| (format!("mappings[{i}].to"), why))?;
         }
-        Ok(())
+        match Routes::new(self).ambiguous(self) {
+            Some((one, other, table)) => {
+                let (a, b) = (&self.mappings[one].from, &self.mappings[other].from);
+                let why = format!(
+                    "{a} and {b} of mappings[{one}] both match {table} and neither is more specific; narrow one \
+                     of them, or `exclude` there what belongs to the other"
+                );
+                Err((format!("mappings[{other}].from"), why))
+            }
+            None => Ok(()),
+        }
     }
 }
 
 impl Mapping {
-    /// The source's table.
-    ///
-    /// # Errors
-    /// `OT1002` when `from` has a wildcard, which reading a document excludes.
-    pub fn from_table(&self) -> Result<TableName> {
-        exact(&self.from)
+    /// Whether a source table is one of its tables, if no other mapping is more specific.
+    pub fn matches(&self, table: &TableName) -> bool {
+        self.from.matches(table) && !self.exclude.iter().any(|out| out.matches(table))
     }
 
-    /// The target's table.
-    ///
-    /// # Errors
-    /// `OT1002` when `to` has a wildcard, which reading a document excludes.
-    pub fn to_table(&self) -> Result<TableName> {
-        exact(&self.to)
+    /// Whether its tables stand still.
+    pub fn is_paused(&self) -> bool {
+        self.state == Some(State::Paused)
     }
-}
-
-fn exact(pattern: &TablePattern) -> Result<TableName> {
-    pattern.exact().ok_or_else(|| Error::new(Code::NotSupportedYet, format!("{pattern}: wildcards in mappings")))
 }
 
 impl Columns {

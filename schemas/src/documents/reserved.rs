@@ -34,10 +34,7 @@ fn source(document: &Value) -> Option<(String, String)> {
             return found(format!("{path}.partitions"), "more than one partition");
         }
     }
-    let mut patterns = items(&document["tables"]).enumerate();
-    patterns
-        .find(|(_, p)| p.as_str().is_some_and(has_range))
-        .and_then(|(i, _)| found(format!("tables[{i}]"), "a pattern with [ ] or { }"))
+    None
 }
 
 fn target(document: &Value) -> Option<(String, String)> {
@@ -54,14 +51,6 @@ fn pipeline(document: &Value) -> Option<(String, String)> {
     }
     for (i, mapping) in items(&document["mappings"]).enumerate() {
         let path = format!("mappings[{i}]");
-        if mapping["to"].is_array() {
-            return found(format!("{path}.to"), "several targets of one table");
-        }
-        for field in ["from", "to"] {
-            if mapping[field].as_str().is_some_and(|p| has_range(p) || has_star(p)) {
-                return found(format!("{path}.{field}"), "wildcards in mappings");
-            }
-        }
         if let Some(form) = start(&mapping["start"]) {
             return found(format!("{path}.start.{form}"), format!("starting at a {form}"));
         }
@@ -98,17 +87,4 @@ fn apply(settings: &Value) -> Option<(&'static str, String)> {
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
-}
-
-fn has_range(pattern: &str) -> bool {
-    unquoted(pattern).any(|c| "[]{}".contains(c))
-}
-
-fn has_star(pattern: &str) -> bool {
-    unquoted(pattern).any(|c| c == '*')
-}
-
-/// The characters outside backquotes.
-fn unquoted(pattern: &str) -> impl Iterator<Item = char> {
-    pattern.split('`').step_by(2).flat_map(str::chars)
 }

@@ -1,19 +1,35 @@
 //! What only several documents together can get wrong: references, tables that meet, prefixes used twice.
+//!
+//! Mappings by patterns are checked as far as their text says what will be: each table of a range; for stars, tables for
+//! example, among them those to which other mappings of the same server lead. What can be known only when a table is
+//! there is asked then, by [`World::check_table`] and [`Writers`].
+
+mod tables;
 
 use std::collections::BTreeMap;
 
-use super::{Document, Kind, Pipeline, Source, Target};
+pub use tables::{Writer, Writers};
+
+use super::{Document, Kind, Mapping, Pipeline, Routes, Source, Target};
 use crate::codes::Code;
 use crate::error::{Error, Result};
-use crate::progress;
 use crate::table::TableName;
+
+/// Tables of one pattern that are looked at one by one.
+const MOST_TABLES: usize = 10_000;
 
 /// All documents of an installation, as they are or as a `put` would leave them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct World {
     sources: BTreeMap<String, Source>,
     targets: BTreeMap<String, Target>,
-    pipelines: BTreeMap<String, Pipeline>,
+    pipelines: BTreeMap<String, Routed>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Routed {
+    pipeline: Pipeline,
+    routes: Routes,
 }
 
 impl World {
@@ -23,7 +39,10 @@ impl World {
         match document {
             Document::Source(d) => drop(self.sources.insert(name, d)),
             Document::Target(d) => drop(self.targets.insert(name, d)),
-            Document::Pipeline(d) => drop(self.pipelines.insert(name, d)),
+            Document::Pipeline(pipeline) => {
+                let routes = Routes::new(&pipeline);
+                self.pipelines.insert(name, Routed { pipeline, routes });
+            }
         }
     }
 
@@ -41,6 +60,11 @@ impl World {
         self.sources.get(name)
     }
 
+    /// All sources, in the order of names.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> + Clone {
+        self.sources.values()
+    }
+
     /// The target of a name.
     pub fn target(&self, name: &str) -> Option<&Target> {
         self.targets.get(name)
@@ -48,7 +72,16 @@ impl World {
 
     /// The pipeline of a name.
     pub fn pipeline(&self, name: &str) -> Option<&Pipeline> {
-        self.pipelines.get(name)
+        self.pipelines.get(name).map(|routed| &routed.pipeline)
+    }
+
+    /// The mapping by which a source table goes in a pipeline; `None` when there is none.
+    ///
+    /// # Errors
+    /// `OT1031` when two that are equally specific match.
+    pub fn route(&self, pipeline: &str, table: &TableName) -> Result<Option<&Mapping>> {
+        let Some(Routed { pipeline, routes }) = self.pipelines.get(pipeline) else { return Ok(None) };
+        Ok(routes.find(pipeline, table)?.and_then(|at| pipeline.mappings.get(at)))
     }
 
     /// Everything that is wrong, in the order of names. A front end refuses a change that adds to it.
@@ -66,8 +99,8 @@ impl World {
             }
         }
         let mut written = BTreeMap::new();
-        for pipeline in self.pipelines.values() {
-            if let Err(e) = self.check_pipeline(pipeline, &mut written) {
+        for routed in self.pipelines.values() {
+            if let Err(e) = self.check_pipeline(routed, &mut written) {
                 faults.push(e);
             }
         }
@@ -77,9 +110,44 @@ impl World {
     /// The first thing wrong with a pipeline's references and mappings.
     fn check_pipeline<'a>(
         &'a self,
-        pipeline: &'a Pipeline,
+        routed: &'a Routed,
         written: &mut BTreeMap<(String, TableName), &'a Pipeline>,
     ) -> Result<()> {
+        let pipeline = &routed.pipeline;
+        let label = format!("pipeline {}", pipeline.name);
+        let (source, target) = self.ends(pipeline)?;
+        for (i, mapping) in pipeline.mappings.iter().enumerate() {
+            let path = format!("{label}: mappings[{i}]");
+            let at = |e: Error| Error::new(e.code(), format!("{path}{}", e.message()));
+            check_merge(mapping).map_err(at)?;
+            if let Some(from) = mapping.from.exact()
+                && !source.follows(&from)
+            {
+                return Err(invalid(format!("{path}.from: source {} does not publish {from}", source.name)));
+            }
+            let (tables, all) = self.known_tables(source, mapping);
+            for from in tables {
+                if !matches!(routed.routes.find(pipeline, &from), Ok(Some(of)) if of == i) || !source.follows(&from) {
+                    continue;
+                }
+                let targets = self.targets_of(pipeline, mapping, &from).map_err(at)?;
+                for to in targets.into_iter().filter(|_| all) {
+                    if let Some(other) = written.insert((target.address.to_string(), to.clone()), pipeline) {
+                        let message = format!(
+                            "{path}.to: {to} is written by pipeline {} already; this version does not have several sources \
+                             of one table yet",
+                            other.name
+                        );
+                        return Err(Error::new(Code::NotSupportedYet, message));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The documents that a pipeline leads from and to.
+    fn ends(&self, pipeline: &Pipeline) -> Result<(&Source, &Target)> {
         let label = format!("pipeline {}", pipeline.name);
         let source = self
             .source(pipeline.source.as_str())
@@ -87,69 +155,22 @@ impl World {
         let target = self
             .target(pipeline.target.as_str())
             .ok_or_else(|| invalid(format!("{label}: target: there is no target {}", pipeline.target)))?;
-        let same_server = source.addresses.contains(&target.address);
-        for (i, mapping) in pipeline.mappings.iter().enumerate() {
-            let (from, to) = (mapping.from_table()?, mapping.to_table()?);
-            let path = format!("{label}: mappings[{i}]");
-            if !source.follows(&from) {
-                return Err(invalid(format!("{path}.from: source {} does not publish {from}", source.name)));
-            }
-            if to.schema == target.schema && progress::OWN_TABLES.contains(&to.table.as_str()) {
-                return Err(invalid(format!("{path}.to: {to} is a table of Otter's own")));
-            }
-            if self.is_own(&from) {
-                return Err(invalid(format!(
-                    "{path}.from: {from} is a table of Otter's own, which is never published"
-                )));
-            }
-            if same_server && from == to {
-                return Err(invalid(format!("{path}.to: {to} is the source table itself")));
-            }
-            if let Some(other) = written.insert((target.address.to_string(), to.clone()), pipeline) {
-                let message = format!(
-                    "{path}.to: {to} is written by pipeline {} already; this version does not have several sources \
-                     of one table yet",
-                    other.name
-                );
-                return Err(Error::new(Code::NotSupportedYet, message));
-            }
-            if same_server && self.leads_back(source, target, &from, &to) {
-                return Err(invalid(format!("{path}.to: changes of {to} lead back to {from} on the same server")));
-            }
-        }
-        Ok(())
+        Ok((source, target))
     }
 
-    /// Whether a table is one that Otter keeps at some target.
-    fn is_own(&self, table: &TableName) -> bool {
-        let own = progress::OWN_TABLES.contains(&table.table.as_str());
-        own && self.targets.values().any(|target| target.schema == table.schema)
-    }
-
-    /// Whether rows written to `to` on the source's own server come back to `from` by mappings within that server.
-    fn leads_back(&self, source: &Source, target: &Target, from: &TableName, to: &TableName) -> bool {
-        let mut reached = vec![to.clone()];
-        let mut next = 0;
-        while let Some(table) = reached.get(next).cloned() {
-            next += 1;
-            for pipeline in self.pipelines.values() {
-                let (Some(s), Some(t)) = (self.source(pipeline.source.as_str()), self.target(pipeline.target.as_str()))
-                else {
-                    continue;
-                };
-                let within = s.addresses.iter().any(|a| source.addresses.contains(a)) && t.address == target.address;
-                let Some(to) = pipeline.mapping_for(&table).filter(|_| within).and_then(|m| m.to.exact()) else {
-                    continue;
-                };
-                if to == *from {
-                    return true;
-                }
-                if !reached.contains(&to) {
-                    reached.push(to);
-                }
-            }
+    /// The tables of a mapping that its text names, and whether they are all; for stars some for example.
+    fn known_tables(&self, source: &Source, mapping: &Mapping) -> (Vec<TableName>, bool) {
+        if let Some(tables) = mapping.from.tables(MOST_TABLES) {
+            return (tables, true);
         }
-        false
+        let mut examples = vec![mapping.from.some_table()];
+        for other in self.pipelines.values().map(|routed| &routed.pipeline) {
+            let within = self.ends(other).is_ok_and(|(s, t)| same_server(s, t) && same_server(source, t));
+            let mappings = other.mappings.iter().filter(|_| within);
+            let targets = mappings.flat_map(|m| m.to.templates().iter().map(|t| t.targets(&m.from)));
+            examples.extend(targets.filter_map(|pattern| mapping.from.common(&pattern)));
+        }
+        (examples, false)
     }
 
     /// The pipelines that refer to a document.
@@ -159,8 +180,28 @@ impl World {
             Kind::Target => p.target.as_str() == name,
             Kind::Pipeline => false,
         };
-        self.pipelines.values().filter(refers).map(|p| p.name.as_str()).collect()
+        self.pipelines.values().map(|r| &r.pipeline).filter(refers).map(|p| p.name.as_str()).collect()
     }
+}
+
+/// Refuses mappings by which several tables must come together in one.
+fn check_merge(mapping: &Mapping) -> Result<()> {
+    if mapping.from.tables(2).is_some_and(|tables| tables.len() < 2) {
+        return Ok(());
+    }
+    let merging = mapping.to.templates().iter().find_map(|to| Some((to, to.merges(&mapping.from)?)));
+    merging.map_or(Ok(()), |(to, missing)| {
+        let message = format!(
+            ".to: all tables of {} would come together in {to}; this version does not have several sources of one table \
+             yet: make {missing} part of it",
+            mapping.from
+        );
+        Err(Error::new(Code::NotSupportedYet, message))
+    })
+}
+
+fn same_server(source: &Source, target: &Target) -> bool {
+    source.addresses.contains(&target.address)
 }
 
 fn invalid(message: String) -> Error {

@@ -1,0 +1,298 @@
+//! What a pipeline is to do now: made of its documents, asked by topic.
+//!
+//! A topic's name tells its table, also of tables that nobody has named: capture's escaping can be undone. Only names
+//! beyond Kafka's limit end in a hash; their table stands in their schema's properties. A topic that is not exactly the
+//! one of a table that the source publishes and a mapping matches is never read, whatever the subscription brought.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coordination::SchemaStore;
+use schemas::documents::{Columns, Mapping, Pipeline, PipelineStart, Routes, Source, Target, TablePattern, World};
+use schemas::table::TableName;
+use schemas::{Code, Error, Result, escape, names};
+use serde::Deserialize;
+
+use crate::consumer::pattern;
+use crate::lane::intake::Limits;
+use crate::options::Options;
+use crate::pool::Pool;
+use crate::target::writer::Policies;
+
+/// Tables of a range whose topics are subscribed one by one.
+const SINGLE_TOPICS: usize = 256;
+/// Topics that a pattern is taken for when memory is shared out.
+const TOPICS_OF_PATTERN: usize = 64;
+
+/// What a table's lane needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TablePlan {
+    /// The source's table.
+    pub(crate) from: TableName,
+    /// The target's tables, at least one; each batch is written to all in one transaction.
+    pub(crate) to: Vec<TableName>,
+    /// Whether the mapping names the table, rather than match it by a pattern.
+    pub(crate) named: bool,
+    /// Which columns, under which names.
+    pub(crate) columns: Columns,
+    /// What happens to rows that are not as their events expect.
+    pub(crate) policies: Policies,
+    /// Where batches end.
+    pub(crate) limits: Limits,
+    /// How long a batch waits for records that are known to follow.
+    pub(crate) wait: Duration,
+    /// Where the table begins when it is new to the pipeline.
+    pub(crate) start: PipelineStart,
+    /// Whether that stands in the mapping itself.
+    pub(crate) own_start: bool,
+    /// Whether the document says that it stands still.
+    pub(crate) paused: bool,
+}
+
+/// The documents that a configuration is made of. A version alone says little: a document that was deleted and put again
+/// counts from the beginning.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Documents {
+    /// The pipeline.
+    pub(crate) pipeline: Pipeline,
+    /// Its source.
+    pub(crate) source: Source,
+    /// Its target.
+    pub(crate) target: Target,
+    /// The versions of the three. A document that is put again unchanged makes paused lanes try again.
+    pub(crate) versions: [i32; 3],
+}
+
+/// A pipeline as it is to run now.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// The pipeline's name.
+    pub(crate) name: String,
+    /// Version of the pipeline document.
+    pub(crate) version: i32,
+    /// What it was made of.
+    of: Documents,
+    routes: Routes,
+    /// All documents, to see whether tables meet.
+    pub(crate) world: Arc<World>,
+    backlog_factor: usize,
+    /// The connections to the target.
+    pub(crate) pool: Arc<Pool>,
+}
+
+impl Config {
+    /// Makes the configuration; the pool of the one before is kept where it fits.
+    ///
+    /// # Errors
+    /// `OT1001` when the documents do not fit together, naming the mapping.
+    pub(crate) fn new(of: Documents, world: Arc<World>, options: &Options, before: Option<&Self>) -> Result<Self> {
+        let Documents { pipeline, source, target, versions } = &of;
+        for (at, mapping) in pipeline.mappings.iter().enumerate() {
+            let unpublished = mapping.from.exact().filter(|from| !source.follows(from));
+            if let Some(from) = unpublished {
+                let message = format!("mappings[{at}].from: the source {} does not publish {from}", source.name);
+                return Err(Error::new(Code::DocumentInvalid, message));
+            }
+        }
+        let writers = pipeline.writers();
+        let pool = before.map(|b| &b.pool).filter(|pool| pool.fits(target, writers));
+        let pool = pool.map_or_else(|| Pool::new(target.clone(), writers), Arc::clone);
+        Ok(Self {
+            name: pipeline.name.as_str().to_owned(),
+            version: versions[0],
+            routes: Routes::new(pipeline),
+            world,
+            backlog_factor: options.backlog_factor.max(1) as usize,
+            pool,
+            of,
+        })
+    }
+
+    /// Whether it says the same as these would. Other pipelines matter only where tables may meet unforeseen.
+    pub(crate) fn is_of(&self, documents: &Documents, world: &World) -> bool {
+        self.of == *documents && (!self.routes.has_patterns() || *self.world == *world)
+    }
+
+    /// The target document.
+    pub(crate) fn target(&self) -> &Target {
+        &self.of.target
+    }
+
+    /// The source's prefix and name.
+    pub(crate) fn source(&self) -> &Source {
+        &self.of.source
+    }
+
+    /// What the table's lane does; `None` when the topic is not that of a table which goes by a mapping.
+    ///
+    /// # Errors
+    /// `OT1031` when two mappings match.
+    pub(crate) fn plan(&self, topic: &str, table: &TableName) -> Result<Option<TablePlan>> {
+        let Documents { pipeline, source, .. } = &self.of;
+        if !source.follows(table) || names::topic(source.prefix(), table) != topic {
+            return Ok(None);
+        }
+        let found = self.routes.find(pipeline, table)?;
+        Ok(found.and_then(|at| pipeline.mappings.get(at)).map(|mapping| self.plan_of(mapping, table)))
+    }
+
+    fn plan_of(&self, mapping: &Mapping, table: &TableName) -> TablePlan {
+        let pipeline = &self.of.pipeline;
+        let settings = pipeline.settings_for(mapping);
+        let (rows, bytes) = (settings.batch_rows as usize, settings.batch_bytes.as_usize());
+        TablePlan {
+            from: table.clone(),
+            to: mapping.to.of(table),
+            named: mapping.from.exact().is_some(),
+            columns: mapping.columns.clone(),
+            policies: Policies::from(&settings),
+            limits: Limits {
+                rows,
+                bytes,
+                hard_rows: rows.saturating_mul(self.backlog_factor),
+                hard_bytes: bytes.saturating_mul(2),
+                elastic: mapping.batch.rows.is_none() && pipeline.apply.batch.rows.is_none(),
+            },
+            wait: settings.batch_wait,
+            start: pipeline.start_for(mapping),
+            own_start: mapping.start.is_some(),
+            paused: mapping.is_paused(),
+        }
+    }
+
+    /// The table of a topic, if its name tells; `None` when it is cut, or no topic of this source's tables.
+    pub(crate) fn table_of(&self, topic: &str) -> Option<TableName> {
+        table_of(self.of.source.prefix(), topic)
+    }
+
+    /// What to subscribe, as librdkafka's patterns, sorted.
+    pub(crate) fn subscription(&self) -> Vec<String> {
+        let prefix = self.of.source.prefix();
+        let mut patterns = Vec::new();
+        let mut cut = false;
+        for mapping in &self.of.pipeline.mappings {
+            match mapping.from.tables(SINGLE_TOPICS) {
+                Some(tables) => patterns.extend(tables.iter().map(|table| pattern(&names::topic(prefix, table)))),
+                None => {
+                    patterns.push(topics_of(prefix, &mapping.from));
+                    cut = true;
+                }
+            }
+        }
+        if cut {
+            let digits = "[0-9a-f]".repeat(16);
+            patterns.push(format!("^{}\\.[A-Za-z0-9_.-]*_h{digits}$", escape_regex(prefix)));
+        }
+        patterns.sort();
+        patterns.dedup();
+        patterns
+    }
+
+    /// About how many topics that will be.
+    pub(crate) fn expected_topics(&self) -> usize {
+        let count = |mapping: &Mapping| mapping.from.tables(SINGLE_TOPICS).map_or(TOPICS_OF_PATTERN, |t| t.len());
+        self.of.pipeline.mappings.iter().map(count).sum()
+    }
+}
+
+/// The table whose topic this is under a prefix; `None` when the name is cut, or of no table.
+pub(crate) fn table_of(prefix: &str, topic: &str) -> Option<TableName> {
+    let rest = topic.strip_prefix(prefix)?.strip_prefix('.')?;
+    let (schema, table) = rest.split_once('.')?;
+    let table = TableName::new(escape::unescape(schema)?, escape::unescape(table)?);
+    (names::topic(prefix, &table) == topic).then_some(table)
+}
+
+/// Whether a topic's name may be cut: then only its schema tells the table.
+fn may_be_cut(topic: &str) -> bool {
+    topic.len() == names::MAX_TOPIC
+}
+
+/// What the properties of a table's schema say.
+#[derive(Deserialize)]
+struct Properties {
+    #[serde(rename = "otter.schema")]
+    schema: String,
+    #[serde(rename = "otter.table")]
+    table: String,
+}
+
+/// The table of a topic whose name is cut, from the schema of its events; `None` when it is no table's topic.
+///
+/// # Errors
+/// `OT4005` while nothing is registered for it, those of the store.
+pub(crate) async fn table_by_schema(store: &SchemaStore, topic: &str) -> Result<Option<TableName>> {
+    if !may_be_cut(topic) {
+        return Ok(None);
+    }
+    let subject = names::value_subject(topic);
+    let Some(newest) = store.versions(&subject).await?.last().copied() else {
+        return Err(Error::new(Code::SchemaUnknown, format!("nothing is registered under {subject} yet")));
+    };
+    let text = store.schema(newest.id).await?;
+    Ok(serde_json::from_str::<Properties>(&text).ok().map(|p| TableName::new(p.schema, p.table)))
+}
+
+/// A regular expression for the topics of all tables of a pattern; it may match a few more.
+fn topics_of(prefix: &str, pattern: &TablePattern) -> String {
+    let mut out = format!("^{}", escape_regex(prefix));
+    pattern.sides_text(|text| {
+        text.chars().fold(String::new(), |mut out, c| {
+            match c {
+                // An underscore is escaped itself where it would look like an escape with what follows.
+                '_' => out.push_str("_(u005f_)?"),
+                c if c.is_ascii_alphanumeric() || c == '-' => out.push(c),
+                c => out.push_str(&escape::topic_component(&c.to_string())),
+            }
+            out
+        })
+    })
+    .into_iter()
+    .for_each(|side| {
+        out.push_str("\\.");
+        side.into_iter().for_each(|piece| out.push_str(&piece.unwrap_or_else(|| "[A-Za-z0-9_-]*".to_owned())));
+    });
+    out.push('$');
+    out
+}
+
+fn escape_regex(text: &str) -> String {
+    pattern(text).trim_start_matches('^').trim_end_matches('$').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_tell_their_tables() {
+        for table in [("shop", "tb_user"), ("my db", "a.b"), ("用户", "_u00e9_"), ("a", "x_u1234y")] {
+            let table = TableName::new(table.0, table.1);
+            assert_eq!(table_of("p", &names::topic("p", &table)), Some(table));
+        }
+        let long = TableName::new("a", "用".repeat(64));
+        assert_eq!(table_of("p", &names::topic("p", &long)), None, "it is cut");
+        for other in ["p", "p.a", "q.a.b", "p.a.b.c", "p.transaction", "pp.a.b"] {
+            assert_eq!(table_of("p", other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_subscription_takes_every_topic_of_its_pattern_and_few_others() {
+        let matches = |from: &str, schema: &str, table: &str| {
+            let regex = topics_of("p", &from.parse().expect("a pattern"));
+            let regex = regex::Regex::new(&regex).unwrap_or_else(|e| panic!("{regex}: {e}"));
+            regex.is_match(&names::topic("p", &TableName::new(schema, table)))
+        };
+        assert!(matches("crm_*.*", "crm_1", "orders"));
+        assert!(matches("crm_*.*", "crm_", "a.b c"));
+        assert!(!matches("crm_*.*", "shop", "orders"));
+        assert!(matches("s.用户_*", "s", "用户_1"));
+        assert!(matches("s._u00*", "s", "_u00e9_"));
+        assert!(matches("s.x_*", "s", "x_u1234"));
+        assert!(matches("s.t[000-999]*", "s", "t123"));
+        assert!(!matches("s.t[000-999]*", "s", "t12"));
+        assert!(matches("[eu,us]*.t", "us1", "t"));
+        assert!(!matches("shop.*", "shop2", "t"));
+    }
+}
