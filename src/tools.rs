@@ -7,6 +7,9 @@ use admin::tools::{Tools, Work};
 use schemas::check::Finding;
 use schemas::documents::{ApplySettings, Pipeline, PipelineStart, Source, State, Target};
 
+/// Tables of a range that are looked at.
+const MOST_TABLES: usize = 1_000;
+
 /// The parts of this process that the admin role uses.
 #[derive(Debug)]
 pub(crate) struct Lent;
@@ -36,7 +39,7 @@ impl Tools for Lent {
 
 /// The target, its columns compared with the source's as far as the source can be asked.
 async fn against_both(pipeline: &Pipeline, source: &Source, target: &Target) -> Vec<Finding> {
-    let tables: BTreeSet<_> = pipeline.mappings.iter().filter_map(|m| m.from.exact()).collect();
+    let tables: BTreeSet<_> = pipeline.mappings.iter().filter_map(|m| m.from.tables(MOST_TABLES)).flatten().collect();
     match capture::check::structures(source, &tables).await {
         Ok(structures) => apply::check(pipeline, target, &structures).await,
         Err(e) => {
@@ -54,7 +57,7 @@ fn bare(target: &Target) -> Pipeline {
         name: target.name.clone(),
         source: target.name.clone(),
         target: target.name.clone(),
-        state: State::Paused,
+        state: Some(State::Paused),
         mappings: Vec::new(),
         start: PipelineStart::default(),
         apply: ApplySettings::default(),

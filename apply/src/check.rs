@@ -57,13 +57,28 @@ async fn look(
     settings(session, target, found).await?;
     own_tables(session, target, found).await?;
     for mapping in &pipeline.mappings {
-        let names = mapping.from_table().and_then(|from| Ok((from, mapping.to_table()?)));
-        match names {
-            Ok((from, to)) => mapped_table(session, mapping, (&from, &to), sources.get(&from), found).await?,
-            Err(error) => found.push(Finding::error(format!("mapping {}", mapping.from), &error)),
+        for from in mapped_tables(pipeline, mapping, sources) {
+            for to in mapping.to.of(&from) {
+                mapped_table(session, mapping, (&from, &to), sources.get(&from), found).await?;
+            }
         }
     }
     Ok(())
+}
+
+/// The source tables of a mapping: those that it names, and of a pattern those that are known to be there.
+fn mapped_tables(
+    pipeline: &Pipeline,
+    mapping: &Mapping,
+    sources: &BTreeMap<TableName, TableStructure>,
+) -> Vec<TableName> {
+    match mapping.from.exact() {
+        Some(table) => vec![table],
+        None => {
+            let of_mapping = |table: &&TableName| pipeline.mapping_for(table).is_some_and(|m| std::ptr::eq(m, mapping));
+            sources.keys().filter(of_mapping).cloned().collect()
+        }
+    }
 }
 
 async fn settings(session: &mut Session, target: &Target, found: &mut Vec<Finding>) -> Result<(), Failure> {

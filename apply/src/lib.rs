@@ -14,6 +14,7 @@
 
 mod check;
 mod chunk;
+mod config;
 mod consumer;
 mod inquiry;
 mod lane;

@@ -1,134 +1,33 @@
-//! A running pipeline: its configuration made from three documents, and the runtime that keeps its consumer going.
+//! A running pipeline: the runtime that keeps its consumer going.
 //!
 //! The runtime starts a consumer thread and follows the configuration: a change reaches the lanes through a watch, and
-//! each lane then claims again under the new settings; only a change of the topics is told to the consumer. When the
+//! each looks whether it concerns its table (`settings`); only a change of the topics is told to the consumer. When the
 //! consumer fails it is started again after a wait; the group, the offsets and the progress rows make that safe.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use coordination::SchemaStore;
-use schemas::documents::{Columns, Pipeline, PipelineStart, Source, Target};
 use schemas::kafka::KafkaOptions;
 use schemas::status::{ErrorStatus, PipelineState, StatusBoard};
-use schemas::table::TableName;
 use schemas::{Code, Error, Result, names};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::chunk::{LaneQueue, Waiting};
+use crate::config::Config;
 use crate::consumer::lanes::{LaneHandle, LaneId, Lanes, Part};
 use crate::consumer::rounds::{ConsumerLoop, Hooks};
 use crate::consumer::{Callbacks, Mailbox, Request, config as consumer_config};
 use crate::inquiry::{Inquiry, follow_ends};
-use crate::lane::intake::Limits;
 use crate::lane::report::{Report, now_ms};
 use crate::lane::{LaneTask, Progress, Services};
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::pool::{Backoff, Pool};
-use crate::target::writer::Policies;
-
-/// What a table's lane needs to know.
-#[derive(Debug, Clone)]
-pub(crate) struct TablePlan {
-    /// The target's table.
-    pub(crate) to: TableName,
-    /// Which columns, under which names.
-    pub(crate) columns: Columns,
-    /// What happens to rows that are not as their events expect.
-    pub(crate) policies: Policies,
-    /// Where batches end.
-    pub(crate) limits: Limits,
-    /// How long a batch waits for records that are known to follow.
-    pub(crate) wait: Duration,
-    /// Where the table begins when it is new to the pipeline.
-    pub(crate) start: PipelineStart,
-}
-
-/// The documents that a configuration is made of. A version alone says little: a document that was deleted and put again
-/// counts from the beginning.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Documents {
-    /// The pipeline.
-    pub(crate) pipeline: Pipeline,
-    /// Its source.
-    pub(crate) source: Source,
-    /// Its target.
-    pub(crate) target: Target,
-    /// The versions of the three. A document that is put again unchanged makes paused lanes try again.
-    pub(crate) versions: [i32; 3],
-}
-
-/// A pipeline as it is to run now.
-#[derive(Debug)]
-pub(crate) struct Config {
-    /// The pipeline's name.
-    pub(crate) name: String,
-    /// Version of the pipeline document.
-    pub(crate) version: i32,
-    /// What it was made of.
-    of: Documents,
-    /// The tables by topic.
-    pub(crate) tables: BTreeMap<String, Arc<TablePlan>>,
-    /// The connections to the target.
-    pub(crate) pool: Arc<Pool>,
-}
-
-impl Config {
-    /// Makes the configuration; the pool of the one before is kept where it fits.
-    ///
-    /// # Errors
-    /// `OT1001` and `OT1002` when the documents do not fit together, naming the mapping.
-    pub(crate) fn new(of: Documents, options: &Options, before: Option<&Self>) -> Result<Self> {
-        let Documents { pipeline, source, target, versions } = &of;
-        let mut tables = BTreeMap::new();
-        for (at, mapping) in pipeline.mappings.iter().enumerate() {
-            let from = mapping.from_table()?;
-            if !source.follows(&from) {
-                let message = format!("mappings[{at}].from: the source {} does not publish {from}", source.name);
-                return Err(Error::new(Code::DocumentInvalid, message));
-            }
-            let settings = pipeline.settings_for(mapping);
-            let elastic = mapping.batch.rows.is_none() && pipeline.apply.batch.rows.is_none();
-            let rows = settings.batch_rows as usize;
-            let bytes = settings.batch_bytes.as_usize();
-            let plan = TablePlan {
-                to: mapping.to_table()?,
-                columns: mapping.columns.clone(),
-                policies: Policies::from(&settings),
-                limits: Limits {
-                    rows,
-                    bytes,
-                    hard_rows: rows.saturating_mul(options.backlog_factor.max(1) as usize),
-                    hard_bytes: bytes.saturating_mul(2),
-                    elastic,
-                },
-                wait: settings.batch_wait,
-                start: pipeline.start_for(mapping),
-            };
-            tables.insert(source.topic_for(&from)?, Arc::new(plan));
-        }
-        let writers = pipeline.writers();
-        let pool = before.map(|b| &b.pool).filter(|pool| pool.fits(target, writers));
-        let pool = pool.map_or_else(|| Pool::new(target.clone(), writers), Arc::clone);
-        let name = pipeline.name.as_str().to_owned();
-        let version = versions[0];
-        Ok(Self { name, version, of, tables, pool })
-    }
-
-    /// Whether it was made of just these.
-    pub(crate) fn is_of(&self, documents: &Documents) -> bool {
-        self.of == *documents
-    }
-
-    fn topics(&self) -> Vec<String> {
-        self.tables.keys().cloned().collect()
-    }
-}
+use crate::settings::Settings;
 
 /// What all pipelines of a process share.
 #[derive(Clone)]
@@ -178,8 +77,11 @@ impl Runtime {
         }
         let shared = &self.shared;
         let group = names::group(&shared.cluster, name);
-        let topics = self.config.borrow_and_update().topics();
-        let consumer = consumer_config(&shared.kafka, &shared.options, &group, topics.len())
+        let (topics, expected) = {
+            let config = self.config.borrow_and_update();
+            (config.subscription(), config.expected_topics())
+        };
+        let consumer = consumer_config(&shared.kafka, &shared.options, &group, expected)
             .create_with_context::<_, rdkafka::consumer::BaseConsumer<Callbacks>>(Callbacks::default())
             .map_err(|e| Error::new(Code::ConfigInvalid, format!("kafka.client: {e}")).with_source(e))?;
         let mailbox = Arc::new(Mailbox::default());
@@ -251,7 +153,7 @@ impl Runtime {
                         continue;
                     }
                     let config = Arc::clone(&self.config.borrow_and_update());
-                    let now = config.topics();
+                    let now = config.subscription();
                     if now != topics {
                         topics.clone_from(&now);
                         mailbox.send(Request::Topics(now));
@@ -284,7 +186,7 @@ impl Runtime {
                 part: part.clone(),
                 handle: handle.clone(),
                 services: services.clone(),
-                config: config.clone(),
+                settings: Settings::new(config.clone(), &part.topic),
                 report: Report::new(shared.board.clone(), &shared.metrics, &pipeline, part),
                 state: Progress::default(),
             };

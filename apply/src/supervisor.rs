@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use coordination::{Coordination, Snapshot};
 use prometheus_client::registry::Registry;
-use schemas::documents::{Document, Kind, Pipeline, Source, State, Target};
+use schemas::documents::{Document, Kind, Pipeline, Source, Target, World};
 use schemas::kafka::KafkaOptions;
 use schemas::status::{PipelineState, StatusBoard};
 use schemas::{Code, Error, Result};
@@ -18,10 +18,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::chunk::Waiting;
+use crate::config::{Config, Documents};
 use crate::inquiry::Inquiry;
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::pipeline::{Config, Documents, Runtime, Shared, show};
+use crate::pipeline::{Runtime, Shared, show};
 
 /// What the role needs from the process.
 #[derive(Debug)]
@@ -69,6 +70,20 @@ struct Snapshots {
     sources: Arc<Snapshot>,
     targets: Arc<Snapshot>,
     pipelines: Arc<Snapshot>,
+    /// All documents that can be read, together.
+    world: Arc<World>,
+}
+
+impl Snapshots {
+    fn new(sources: Arc<Snapshot>, targets: Arc<Snapshot>, pipelines: Arc<Snapshot>) -> Self {
+        let mut world = World::default();
+        for entry in [&sources, &targets, &pipelines].into_iter().flat_map(|snapshot| snapshot.values()) {
+            if let Ok(document) = &entry.value {
+                world.insert(document.clone());
+            }
+        }
+        Self { sources, targets, pipelines, world: Arc::new(world) }
+    }
 }
 
 impl Apply {
@@ -102,11 +117,11 @@ impl Apply {
         let mut targets = documents.watch(Kind::Target).await?;
         let mut pipelines = documents.watch(Kind::Pipeline).await?;
         loop {
-            let now = Snapshots {
-                sources: Arc::clone(&sources.borrow_and_update()),
-                targets: Arc::clone(&targets.borrow_and_update()),
-                pipelines: Arc::clone(&pipelines.borrow_and_update()),
-            };
+            let now = Snapshots::new(
+                Arc::clone(&sources.borrow_and_update()),
+                Arc::clone(&targets.borrow_and_update()),
+                Arc::clone(&pipelines.borrow_and_update()),
+            );
             self.reconcile(&now).await;
             let changed = tokio::select! {
                 biased;
@@ -168,7 +183,7 @@ impl Apply {
 
     fn config(&self, name: &str, now: &Snapshots) -> Result<Wanted> {
         let (pipeline, version) = find::<Pipeline>(&now.pipelines, Kind::Pipeline, name)?;
-        if pipeline.state == State::Paused {
+        if pipeline.is_paused() {
             return Ok(Wanted::Pause);
         }
         let (source, source_version) = find::<Source>(&now.sources, Kind::Source, pipeline.source.as_str())?;
@@ -176,10 +191,11 @@ impl Apply {
         let versions = [version, source_version, target_version];
         let of = Documents { pipeline: pipeline.clone(), source: source.clone(), target: target.clone(), versions };
         let before = self.running.get(name).map(|r| Arc::clone(&r.config.borrow()));
-        if before.as_ref().is_some_and(|b| b.is_of(&of)) {
+        if before.as_ref().is_some_and(|b| b.is_of(&of, &now.world)) {
             return Ok(Wanted::Keep);
         }
-        Config::new(of, &self.shared.options, before.as_deref()).map(|config| Wanted::Run(Arc::new(config)))
+        Config::new(of, Arc::clone(&now.world), &self.shared.options, before.as_deref())
+            .map(|config| Wanted::Run(Arc::new(config)))
     }
 
     fn start_or_change(&mut self, name: &str, config: Arc<Config>) {

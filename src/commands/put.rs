@@ -49,6 +49,9 @@ impl Report for Changes {
             for field in &change.changes {
                 text.push_str(&format!("  {}: {} → {}\n", field.path, plain(&field.from), plain(&field.to)));
             }
+            for note in &change.notes {
+                text.push_str(&format!("  note: {note}\n"));
+            }
         }
         text
     }
@@ -84,13 +87,15 @@ mod tests {
             version: 4,
             before: Some(3),
             changes: differences(&old, &new),
+            notes: vec!["tables begin anew".to_owned()],
         };
         insta::assert_snapshot!(Changes(vec![change]).text(), @r#"
         pipeline users changed (version 4)
           apply.writers: nothing → 2
           mappings[0].to: shop.b → shop.c
           mappings[1]: nothing → {"from":"shop.x","to":"shop.y"}
-          state: running → paused
+          state: nothing → paused
+          note: tables begin anew
         "#);
     }
 }

@@ -1,6 +1,6 @@
 //! What a put changes, field by field.
 
-use schemas::documents::{Document, Kind};
+use schemas::documents::{self, Document, Kind};
 use schemas::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -48,6 +48,18 @@ pub struct Change {
     pub before: Option<i32>,
     /// The fields that differ; empty when it is new.
     pub changes: Vec<FieldChange>,
+    /// What people should know beside, such as a state that was left as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Fills in what a put leaves as it is; what people should know about that.
+pub(super) fn carry_over(stored: &[Stored], document: &mut Document) -> Result<Vec<String>> {
+    let old = stored.iter().find(|s| s.kind == document.kind() && s.name == document.name().as_str());
+    let Some(Ok(old)) = old.map(|old| &old.document) else { return Ok(Vec::new()) };
+    let replaced = documents::changes(old, document)?;
+    *document = replaced.document;
+    Ok(replaced.notes)
 }
 
 /// What putting a document does to what is stored.
@@ -60,7 +72,7 @@ pub(super) fn plan(stored: &[Stored], document: &Document) -> Result<Change> {
         Some(Ok(old)) => (Action::Changed, differences(&json(old)?, &json(document)?)),
         Some(Err(_)) => (Action::Changed, Vec::new()),
     };
-    Ok(Change { kind, name, action, version: 0, before: old.map(|old| old.version), changes })
+    Ok(Change { kind, name, action, version: 0, before: old.map(|old| old.version), changes, notes: Vec::new() })
 }
 
 /// A document as a JSON value.

@@ -100,8 +100,12 @@ impl Control {
     pub async fn put(&self, caller: &Caller, mut new: Vec<Document>, put: Put) -> Result<Vec<Change>> {
         distinct(&mut new)?;
         let stored = self.stored().await?;
+        let notes = new.iter_mut().map(|d| changes::carry_over(&stored, d)).collect::<Result<Vec<_>>>()?;
         check_together(&stored, &new)?;
         let mut planned = new.iter().map(|d| changes::plan(&stored, d)).collect::<Result<Vec<_>>>()?;
+        for (change, notes) in planned.iter_mut().zip(notes) {
+            change.notes = notes;
+        }
         for change in &planned {
             expect(change, put.expected)?;
         }
@@ -167,10 +171,10 @@ impl Control {
                 return Err(absent(Some(kind), name));
             };
             let set = |version, changed| StateSet { name: name.to_owned(), state, version, changed };
-            if pipeline.state == state {
+            if pipeline.state.unwrap_or_default() == state {
                 return Ok(set(before, false));
             }
-            pipeline.state = state;
+            pipeline.state = Some(state);
             match store.put(&Document::Pipeline(pipeline), Expected::Version(before)).await {
                 Ok(version) => {
                     let action = match state {

@@ -181,7 +181,9 @@ pub fn merge(
             Ok(Document::Source(_)) => {
                 status.sources.push(source(&document.name, mirrors.get(&document.name), &heard));
             }
-            Ok(Document::Pipeline(p)) => status.pipelines.push(pipeline(&document.name, p.state, &heard)),
+            Ok(Document::Pipeline(p)) => {
+                status.pipelines.push(pipeline(&document.name, p.state.unwrap_or_default(), &heard))
+            }
             Ok(Document::Target(_)) => {}
             Err(e) => status.unreadable.push(format!("{} {}: {e}", document.kind, document.name)),
         }

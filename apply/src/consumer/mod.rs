@@ -118,7 +118,7 @@ pub(crate) enum Request {
     Prove { lane: LaneId, next_offset: i64, answer: oneshot::Sender<bool> },
     /// The lane's task has ended.
     Ended { lane: LaneId },
-    /// Follow these topics from now on.
+    /// Follow the topics of these patterns from now on.
     Topics(Vec<String>),
     /// Stop the lanes, leave the group, end.
     Shutdown,

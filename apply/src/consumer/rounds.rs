@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 
 use crate::consumer::deliveries::Deliveries;
 use crate::consumer::lanes::{Additions, LaneHandle, LaneId, Lanes, Part};
-use crate::consumer::{Callbacks, Mailbox, Note, Request, pattern};
+use crate::consumer::{Callbacks, Mailbox, Note, Request};
 
 /// Messages of one lane polled before the others have their turn and notes and requests are looked at again.
 const TURN: usize = 2_000;
@@ -269,8 +269,7 @@ impl ConsumerLoop {
     }
 
     fn subscribe(&self, topics: &[String]) -> Result<()> {
-        let patterns: Vec<String> = topics.iter().map(|t| pattern(t)).collect();
-        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+        let patterns: Vec<&str> = topics.iter().map(String::as_str).collect();
         if patterns.is_empty() {
             self.consumer.unsubscribe();
             return Ok(());

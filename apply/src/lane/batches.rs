@@ -11,13 +11,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::chunk::Taken;
+use crate::config::TablePlan;
 use crate::consumer::Request;
 use crate::lane::intake::{Before, cut};
 use crate::lane::{LaneTask, Turn};
-use crate::pipeline::{Config, TablePlan};
 use crate::pool::{Backoff, Pooled};
+use crate::settings::News;
 use crate::target::progress::Lane;
-use crate::target::writer::{self, BatchOutcome, WriteError, write_batch};
+use crate::target::writer::{self, BatchOutcome, Destination, WriteError, write_to_all};
 
 /// An idle lane passes control records at most this often: it costs a transaction at the target.
 const PASS_EVERY: Duration = Duration::from_secs(1);
@@ -47,18 +48,19 @@ pub(crate) struct Written {
 
 impl LaneTask {
     /// Writes batches until something else is to be done.
-    pub(crate) async fn apply(&mut self, config: &Arc<Config>, table: &TablePlan, backoff: &mut Backoff) -> Turn {
+    pub(crate) async fn apply(&mut self, table: &TablePlan, backoff: &mut Backoff) -> Turn {
         let mut last_write = Instant::now();
         loop {
             let wake = self.wait(last_write + PASS_EVERY).await;
             let stop = self.handle.stop.clone();
+            let pool = Arc::clone(&self.settings.config().pool);
             let pooled = match wake {
                 Wake::Stop => return Turn::Stop,
                 Wake::Claim => return Turn::Again,
                 Wake::Records | Wake::Pass(_) => tokio::select! {
                     biased;
                     () = stop.cancelled() => return Turn::Stop,
-                    pooled = config.pool.acquire() => pooled,
+                    pooled = pool.acquire() => pooled,
                 },
             };
             let mut pooled = match pooled {
@@ -87,10 +89,10 @@ impl LaneTask {
             if self.handle.stop.is_cancelled() {
                 return Wake::Stop;
             }
-            match self.config.has_changed() {
-                Ok(false) => {}
-                Ok(true) => return Wake::Claim,
-                Err(_) => return Wake::Stop,
+            match self.settings.look() {
+                News::Nothing => {}
+                News::Concern => return Wake::Claim,
+                News::End => return Wake::Stop,
             }
             // One chunk is enough to know; the rest is taken with a connection in hand.
             if self.state.intake.is_empty() {
@@ -104,7 +106,7 @@ impl LaneTask {
             tokio::select! {
                 biased;
                 () = self.handle.stop.cancelled() => return Wake::Stop,
-                changed = self.config.changed() => return if changed.is_ok() { Wake::Claim } else { Wake::Stop },
+                news = self.settings.concern() => return if news == News::End { Wake::Stop } else { Wake::Claim },
                 () = self.handle.recheck.notified() => {
                     // If the error was this lane's, librdkafka fetches nothing more for it, even if the position turns
                     // out to be right by now.
@@ -161,6 +163,7 @@ impl LaneTask {
         let plan = self.state.plans.get(schema?, table, &self.services.schemas, pooled.session()).await?;
         let state = &mut self.state;
         let Some(held) = state.held.as_mut() else { return Err(Turn::Again) };
+        held.set_document_version(self.settings.config().version);
         let more = !state.intake.is_quiet() && !state.intake.fills(&table.limits);
         let before = Before { ordinal: held.ordinal(), generation: GENERATION, more };
         let mut cut =
@@ -171,11 +174,13 @@ impl LaneTask {
             let mark = state.intake.mark().filter(|_| records == state.intake.len()).unwrap_or(next_offset);
             let to = (mark.max(next_offset), cut.ordinal);
             let (repeats, source_ts_ms) = (cut.repeats, cut.source_ts_ms);
+            let of = |mapping| Destination { mapping, policies: table.policies };
+            let destinations: Vec<Destination<'_>> = plan.mappings.iter().map(of).collect();
             let written = tokio::select! {
                 biased;
                 // Others own the partition already: the connection is dropped, and the server rolls back.
                 () = self.handle.abandon.cancelled() => return Err(Turn::Stop),
-                written = write_batch(pooled.session(), held, &plan.mapping, table.policies, &cut.batch, to) => written,
+                written = write_to_all(pooled.session(), held, &destinations, &cut.batch, to) => written,
             };
             drop(cut);
             let outcome = self.settle(written)?;

@@ -29,16 +29,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use schemas::{Code, Error, Reaction};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
+use crate::config::{Config, TablePlan};
 use crate::consumer::lanes::{LaneHandle, LaneId, Part};
 use crate::consumer::{Mailbox, Request};
 use crate::inquiry::{self, Inquiry, TopicNow};
 use crate::lane::intake::Intake;
 use crate::lane::plans::Plans;
 use crate::lane::report::Report;
-use crate::pipeline::{Config, TablePlan};
 use crate::pool::{Backoff, Pooled};
+use crate::settings::{Settings, refused};
 use crate::target::failure::Failure;
 use crate::target::progress::{self, Lane, LaneKey, Start};
 
@@ -62,7 +63,7 @@ pub(crate) struct LaneTask {
     pub(crate) part: Part,
     pub(crate) handle: LaneHandle,
     pub(crate) services: Services,
-    pub(crate) config: watch::Receiver<Arc<Config>>,
+    pub(crate) settings: Settings,
     pub(crate) report: Report,
     pub(crate) state: Progress,
 }
@@ -119,6 +120,8 @@ pub(crate) enum Turn {
     Taken(Error),
     /// Nothing more until the documents change.
     Paused(Error),
+    /// Nothing until the documents say that the table runs.
+    Held,
     /// The table is not mapped any more; the group will take the partition.
     Unmapped,
 }
@@ -156,8 +159,7 @@ impl LaneTask {
         let _end = EndOfTask { mailbox: Arc::clone(&self.services.mailbox), lane: self.id };
         let mut backoff = Backoff::default();
         loop {
-            let config = Arc::clone(&self.config.borrow_and_update());
-            let stay = match self.serve(&config, &mut backoff).await {
+            let stay = match self.serve(&mut backoff).await {
                 Turn::Stop => false,
                 Turn::Again => true,
                 Turn::Retry(error) => {
@@ -172,12 +174,18 @@ impl LaneTask {
                 Turn::Paused(error) => {
                     self.report.paused(&error);
                     if error.code() == Code::TargetTable {
-                        config.pool.look_again();
+                        self.settings.config().pool.look_again();
                     }
                     self.halt();
                     self.rest(None).await
                 }
+                Turn::Held => {
+                    self.report.held();
+                    self.halt();
+                    self.rest(None).await
+                }
                 Turn::Unmapped => {
+                    self.report.gone();
                     self.halt();
                     self.rest(None).await
                 }
@@ -189,16 +197,27 @@ impl LaneTask {
         self.report.gone();
     }
 
-    async fn serve(&mut self, config: &Arc<Config>, backoff: &mut Backoff) -> Turn {
-        let Some(table) = config.tables.get(&self.part.topic).cloned() else { return Turn::Unmapped };
+    async fn serve(&mut self, backoff: &mut Backoff) -> Turn {
+        let plan = match self.settings.take(&self.services.schemas).await {
+            Ok(plan) => plan,
+            Err(error) => return error.into(),
+        };
+        let Some(table) = plan.as_ref() else { return Turn::Unmapped };
+        if table.paused {
+            return Turn::Held;
+        }
+        let config = Arc::clone(self.settings.config());
+        if let Some(error) = refused(&config, table) {
+            return error.into();
+        }
         let stop = self.handle.stop.clone();
         let claimed = tokio::select! {
             biased;
             () = stop.cancelled() => return Turn::Stop,
-            claimed = self.claim(config, &table) => claimed,
+            claimed = self.claim(&config, table) => claimed,
         };
         match claimed {
-            Ok(()) => self.apply(config, &table, backoff).await,
+            Ok(()) => self.apply(table, backoff).await,
             Err(turn) => turn,
         }
     }
@@ -290,7 +309,7 @@ impl LaneTask {
         tokio::select! {
             biased;
             () = self.handle.stop.cancelled() => false,
-            changed = self.config.changed() => changed.is_ok(),
+            changed = self.settings.changed() => changed,
             () = wait => true,
         }
     }

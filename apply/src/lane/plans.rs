@@ -7,7 +7,7 @@ use coordination::SchemaStore;
 use schemas::decode::EventDecoder;
 use schemas::{Error, Result};
 
-use crate::pipeline::TablePlan;
+use crate::config::TablePlan;
 use crate::target::connection::Session;
 use crate::target::mapping::TableMapping;
 
@@ -21,8 +21,8 @@ pub(crate) struct Plan {
     pub(crate) schema: u32,
     /// Reads the records.
     pub(crate) decoder: EventDecoder,
-    /// Writes the rows.
-    pub(crate) mapping: TableMapping,
+    /// Write the rows, one for each target table.
+    pub(crate) mappings: Vec<TableMapping>,
 }
 
 /// The plans of a lane.
@@ -55,12 +55,15 @@ impl Plans {
         let text = store.schema(schema).await?;
         let decoder = EventDecoder::compile(&text)
             .map_err(|e| Error::new(e.code(), format!("schema {schema}: {}", e.message())).with_source(e))?;
-        let mapping =
-            TableMapping::resolve(session, decoder.columns(), &table.columns, &table.to).await.map_err(|f| f.error)?;
+        let mut mappings = Vec::with_capacity(table.to.len());
+        for to in &table.to {
+            let mapping = TableMapping::resolve(session, decoder.columns(), &table.columns, to).await;
+            mappings.push(mapping.map_err(|f| f.error)?);
+        }
         if self.by_schema.len() >= KEPT {
             self.by_schema.clear();
         }
-        let plan = Arc::new(Plan { schema, decoder, mapping });
+        let plan = Arc::new(Plan { schema, decoder, mappings });
         self.by_schema.insert(schema, Arc::clone(&plan));
         Ok(plan)
     }

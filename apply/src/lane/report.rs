@@ -93,6 +93,15 @@ impl Report {
         self.wrong(LaneState::Paused, error);
     }
 
+    /// The lane stands still because its document says so.
+    pub(crate) fn held(&self) {
+        self.metrics.paused.set(1);
+        self.change(|lane| {
+            lane.state = LaneState::Paused;
+            lane.error = None;
+        });
+    }
+
     fn wrong(&self, state: LaneState, error: &Error) {
         let status = ErrorStatus::new(error, now_ms());
         self.change(|lane| {
