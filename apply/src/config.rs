@@ -224,10 +224,9 @@ pub(crate) async fn table_by_schema(store: &SchemaStore, topic: &str) -> Result<
         return Ok(None);
     }
     let subject = names::value_subject(topic);
-    let Some(newest) = store.versions(&subject).await?.last().copied() else {
+    let Some(text) = store.newest(&subject).await? else {
         return Err(Error::new(Code::SchemaUnknown, format!("nothing is registered under {subject} yet")));
     };
-    let text = store.schema(newest.id).await?;
     Ok(serde_json::from_str::<Properties>(&text).ok().map(|p| TableName::new(p.schema, p.table)))
 }
 

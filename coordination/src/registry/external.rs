@@ -164,6 +164,18 @@ impl External {
         }
     }
 
+    /// The newest schema of a subject; `None` when nothing is registered under it.
+    ///
+    /// # Errors
+    /// `OT4014` when asking again may help, `OT4015` otherwise.
+    pub(crate) async fn newest(&self, subject: &str) -> Result<Option<String>> {
+        let answer = self.send(Method::GET, &["subjects", subject, "versions", "latest"], None).await?;
+        if answer.status == StatusCode::NOT_FOUND && serde_json::from_slice::<Refusal>(&answer.body).is_ok() {
+            return Ok(None);
+        }
+        self.read::<SchemaAnswer>(subject, &answer).map(|found| Some(found.schema))
+    }
+
     /// Sees to the compatibility of a subject, once; `false`: the registry wants the subject to be there first.
     async fn prepare(&self, subject: &str) -> Result<bool> {
         if self.prepared.lock().contains(subject) {

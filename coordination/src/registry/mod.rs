@@ -78,6 +78,21 @@ impl SchemaStore {
         }
     }
 
+    /// The newest schema of a subject; `None` when nothing is registered under it.
+    ///
+    /// # Errors
+    /// Those of [`SchemaStore::schema`].
+    pub async fn newest(&self, subject: &str) -> Result<Option<Arc<str>>> {
+        if let Some(external) = &self.coordination.inner.external {
+            return Ok(external.newest(subject).await?.map(Arc::from));
+        }
+        let registry = self.coordination.registry();
+        match registry.versions(subject).await?.last() {
+            Some(newest) => registry.schema(newest.id).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// The schema of an id; asked of the registry once.
     ///
     /// # Errors
