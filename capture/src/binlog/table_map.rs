@@ -4,7 +4,7 @@
 //! without loss is refused by the column's name; so is an event without the metadata that settles names, signs and
 //! character sets. Callers filter by [`table_name`] first: a table that nobody follows may hold anything.
 
-use schemas::charset::Charset;
+use schemas::charset::{Charset, Fidelity};
 use schemas::table::{Column, ColumnType, TableName, TableStructure};
 use schemas::{Code, Error, Result};
 
@@ -24,6 +24,7 @@ mod code {
     pub(super) const LONGLONG: u8 = 8;
     pub(super) const INT24: u8 = 9;
     pub(super) const DATE: u8 = 10;
+    pub(super) const YEAR: u8 = 13;
     pub(super) const NEWDATE: u8 = 14;
     pub(super) const VARCHAR: u8 = 15;
     pub(super) const BIT: u8 = 16;
@@ -32,6 +33,7 @@ mod code {
     pub(super) const TIME2: u8 = 19;
     pub(super) const BLOB_COMPRESSED: u8 = 140;
     pub(super) const VARCHAR_COMPRESSED: u8 = 141;
+    pub(super) const VECTOR: u8 = 242;
     pub(super) const JSON: u8 = 245;
     pub(super) const NEWDECIMAL: u8 = 246;
     pub(super) const ENUM: u8 = 247;
@@ -80,7 +82,7 @@ pub fn parse_table_map(body: &[u8], collations: &Collations) -> Result<TableStru
             ),
         ));
     }
-    let mut types = Types { table: &name, metadata: &metadata, collations, numeric: 0, character: 0 };
+    let mut types = Types { table: &name, metadata: &metadata, collations, seen: Seen::default() };
     let mut columns = Vec::with_capacity(raw.columns.len());
     for (index, raw_column) in raw.columns.iter().enumerate() {
         let name = text(metadata.names[index])?;
@@ -143,6 +145,7 @@ impl RawColumn {
             | code::LONG_BLOB
             | code::BLOB
             | code::BLOB_COMPRESSED
+            | code::VECTOR
             | code::JSON
             | code::GEOMETRY => [meta.u8()?, 0],
             code::VARCHAR
@@ -164,14 +167,41 @@ impl RawColumn {
 struct Metadata<'a> {
     /// Bits of the numeric columns, highest bit first: whether they are UNSIGNED.
     unsigned: &'a [u8],
-    /// Collation of character columns that `charset_exceptions` does not name.
-    default_collation: Option<u64>,
-    /// Index among the character columns, and collation.
-    charset_exceptions: Vec<(u64, u64)>,
-    /// Collation of each character column, when there is no default.
-    column_collations: Vec<u64>,
+    /// Of the columns with text.
+    text: ColumnCollations,
+    /// Of the ENUM and SET columns.
+    labels: ColumnCollations,
+    /// The labels of each ENUM column, in its character set.
+    enums: Vec<Vec<&'a [u8]>>,
+    /// The labels of each SET column, likewise.
+    sets: Vec<Vec<&'a [u8]>>,
     names: Vec<&'a [u8]>,
     key: Vec<u64>,
+}
+
+/// The collations of the columns of one kind, in the order of the columns.
+#[derive(Debug, Default)]
+struct ColumnCollations {
+    /// Of the columns that `exceptions` does not name.
+    default: Option<u64>,
+    /// Index and collation.
+    exceptions: Vec<(u64, u64)>,
+    /// One by one, when there is no default.
+    each: Vec<u64>,
+}
+
+impl ColumnCollations {
+    fn of(&self, place: usize) -> Option<u64> {
+        let Some(default) = self.default else { return self.each.get(place).copied() };
+        let exception = self.exceptions.iter().find(|(index, _)| usize::try_from(*index) == Ok(place));
+        Some(exception.map_or(default, |(_, collation)| *collation))
+    }
+
+    fn read_default(&mut self, mut fields: Cursor<'_>) -> Option<()> {
+        self.default = Some(fields.lenenc()?);
+        self.exceptions = pairs(fields)?;
+        Some(())
+    }
 }
 
 impl<'a> Metadata<'a> {
@@ -180,8 +210,12 @@ impl<'a> Metadata<'a> {
         const DEFAULT_CHARSET: u8 = 2;
         const COLUMN_CHARSET: u8 = 3;
         const COLUMN_NAME: u8 = 4;
+        const SET_LABELS: u8 = 5;
+        const ENUM_LABELS: u8 = 6;
         const SIMPLE_PRIMARY_KEY: u8 = 8;
         const PRIMARY_KEY_WITH_PREFIX: u8 = 9;
+        const LABELS_DEFAULT_CHARSET: u8 = 10;
+        const LABELS_COLUMN_CHARSET: u8 = 11;
 
         let mut all = Cursor::new(bytes);
         let mut metadata = Self::default();
@@ -191,11 +225,12 @@ impl<'a> Metadata<'a> {
             let mut rest = Cursor::new(value);
             match field {
                 SIGNEDNESS => metadata.unsigned = value,
-                DEFAULT_CHARSET => {
-                    metadata.default_collation = Some(rest.lenenc()?);
-                    metadata.charset_exceptions = pairs(rest)?;
-                }
-                COLUMN_CHARSET => metadata.column_collations = numbers(rest)?,
+                DEFAULT_CHARSET => metadata.text.read_default(rest)?,
+                COLUMN_CHARSET => metadata.text.each = numbers(rest)?,
+                LABELS_DEFAULT_CHARSET => metadata.labels.read_default(rest)?,
+                LABELS_COLUMN_CHARSET => metadata.labels.each = numbers(rest)?,
+                SET_LABELS => metadata.sets = labels(rest)?,
+                ENUM_LABELS => metadata.enums = labels(rest)?,
                 COLUMN_NAME => {
                     while !rest.is_empty() {
                         metadata.names.push(rest.lenenc_bytes()?);
@@ -204,7 +239,7 @@ impl<'a> Metadata<'a> {
                 SIMPLE_PRIMARY_KEY => metadata.key = numbers(rest)?,
                 // Values that differ within a unique prefix differ as a whole: the length adds nothing here.
                 PRIMARY_KEY_WITH_PREFIX => metadata.key = pairs(rest)?.into_iter().map(|(column, _)| column).collect(),
-                // Members of ENUM and SET, kinds of geometry: of columns that are refused anyway.
+                // Kinds of geometry, dimensions of vectors: of columns that are refused anyway. Visibility: no matter.
                 _ => {}
             }
         }
@@ -214,12 +249,20 @@ impl<'a> Metadata<'a> {
     fn is_unsigned(&self, numeric: usize) -> Option<bool> {
         self.unsigned.get(numeric / 8).map(|byte| byte & (0x80 >> (numeric % 8)) != 0)
     }
+}
 
-    fn collation(&self, character: usize) -> Option<u64> {
-        let Some(default) = self.default_collation else { return self.column_collations.get(character).copied() };
-        let exception = self.charset_exceptions.iter().find(|(index, _)| usize::try_from(*index) == Ok(character));
-        Some(exception.map_or(default, |(_, collation)| *collation))
+/// For each column the number of its labels, and the labels.
+fn labels(mut fields: Cursor<'_>) -> Option<Vec<Vec<&[u8]>>> {
+    let mut all = Vec::new();
+    while !fields.is_empty() {
+        let count = fields.lenenc()?;
+        let mut column = Vec::new();
+        for _ in 0..count {
+            column.push(fields.lenenc_bytes()?);
+        }
+        all.push(column);
     }
+    Some(all)
 }
 
 fn numbers(mut fields: Cursor<'_>) -> Option<Vec<u64>> {
@@ -243,8 +286,17 @@ struct Types<'a> {
     table: &'a TableName,
     metadata: &'a Metadata<'a>,
     collations: &'a Collations,
+    seen: Seen,
+}
+
+/// Columns so far, by the kinds that the metadata counts apart.
+#[derive(Debug, Default)]
+struct Seen {
     numeric: usize,
-    character: usize,
+    text: usize,
+    labelled: usize,
+    enums: usize,
+    sets: usize,
 }
 
 impl Types<'_> {
@@ -265,6 +317,7 @@ impl Types<'_> {
                 }
                 self.number(ColumnType::Decimal { precision: first, scale: second })
             }
+            code::YEAR => Ok(ColumnType::Year),
             code::DATE | code::NEWDATE => Ok(ColumnType::Date),
             code::DATETIME2 => Ok(ColumnType::DateTime { fsp: fsp(first)? }),
             code::TIMESTAMP2 => Ok(ColumnType::Timestamp { fsp: fsp(first)? }),
@@ -279,19 +332,30 @@ impl Types<'_> {
                 }
                 self.string(name, ColumnType::Bytes { length_bytes: first }, first)
             }
+            code::BIT => {
+                let bits = u16::from(first) + 8 * u16::from(second);
+                let bits = u8::try_from(bits).ok().filter(|bits| (1..=64).contains(bits));
+                Ok(ColumnType::Bit { bits: bits.ok_or_else(|| self.odd(name, "has an impossible number of bits"))? })
+            }
+            code::JSON => {
+                if !(1..=4).contains(&first) {
+                    return Err(self.odd(name, "has an impossible size of its length"));
+                }
+                Ok(ColumnType::Json { length_bytes: first })
+            }
             code::STRING => self.fixed(name, first, second),
             other => Err(self.refused(name, type_name(other))),
         }
     }
 
     fn int(&mut self, bytes: u8, name: &str) -> Result<ColumnType> {
-        let unsigned = self.metadata.is_unsigned(self.numeric);
+        let unsigned = self.metadata.is_unsigned(self.seen.numeric);
         let unsigned = unsigned.ok_or_else(|| self.odd(name, "comes without its sign"))?;
         self.number(ColumnType::Int { bytes, unsigned })
     }
 
     fn number(&mut self, ty: ColumnType) -> Result<ColumnType> {
-        self.numeric += 1;
+        self.seen.numeric += 1;
         Ok(ty)
     }
 
@@ -302,8 +366,11 @@ impl Types<'_> {
         } else {
             (first | 0x30, u16::from(second) | (u16::from((first & 0x30) ^ 0x30) << 4))
         };
-        if real != code::STRING {
-            return Err(self.refused(name, type_name(real)));
+        match real {
+            code::STRING => {}
+            code::ENUM => return self.labelled(name, second, false),
+            code::SET => return self.labelled(name, second, true),
+            _ => return Err(self.refused(name, type_name(real))),
         }
         let length_bytes = if length > 255 { 2 } else { 1 };
         self.string(name, ColumnType::Binary { length, length_bytes }, length_bytes)
@@ -311,19 +378,51 @@ impl Types<'_> {
 
     /// `bytes` for the collation `binary`, text for character sets that are UTF-8 as they stand.
     fn string(&mut self, name: &str, bytes: ColumnType, length_bytes: u8) -> Result<ColumnType> {
-        let collation = self.metadata.collation(self.character);
+        let collation = self.metadata.text.of(self.seen.text);
         let collation = collation.ok_or_else(|| self.odd(name, "comes without its character set"))?;
-        self.character += 1;
+        self.seen.text += 1;
         if collation == BINARY {
             return Ok(bytes);
         }
+        Ok(ColumnType::Text { length_bytes, charset: self.charset(name, collation)? })
+    }
+
+    fn charset(&self, name: &str, collation: u64) -> Result<Charset> {
         match self.collations.charset(collation) {
-            Some(name_of_set) => match Charset::of(name_of_set) {
-                Some(charset) => Ok(ColumnType::Text { length_bytes, charset }),
-                None => Err(self.refused(name, &format!("text in {name_of_set}"))),
-            },
+            Some(set) => Charset::of(set).ok_or_else(|| self.refused(name, &format!("text in {set}"))),
             None => Err(self.refused(name, &format!("text in the unknown collation {collation}"))),
         }
+    }
+
+    /// ENUM or SET with its labels in UTF-8.
+    fn labelled(&mut self, name: &str, length: u8, set: bool) -> Result<ColumnType> {
+        let collation = self.metadata.labels.of(self.seen.labelled);
+        let collation = collation.ok_or_else(|| self.odd(name, "comes without the character set of its labels"))?;
+        // labels of the collation binary are bytes, and text only where they happen to be
+        let charset = if collation == BINARY { Charset::Utf8 } else { self.charset(name, collation)? };
+        let (all, place) =
+            if set { (&self.metadata.sets, self.seen.sets) } else { (&self.metadata.enums, self.seen.enums) };
+        let raw = all.get(place).ok_or_else(|| self.odd(name, "comes without its labels"))?;
+        let mut labels = Vec::with_capacity(raw.len());
+        for label in raw {
+            let mut text = Vec::with_capacity(label.len());
+            let whole = charset.decode(label, &mut text) != Fidelity::Damaged;
+            let text = String::from_utf8(text).ok().filter(|_| whole);
+            labels.push(text.ok_or_else(|| self.refused(name, "ENUM or SET with a label that is no text"))?);
+        }
+        self.seen.labelled += 1;
+        if set {
+            self.seen.sets += 1;
+            if !matches!(length, 1..=4 | 8) || labels.len() > 8 * usize::from(length) {
+                return Err(self.odd(name, "has an impossible size"));
+            }
+            return Ok(ColumnType::Set { length, labels: labels.into() });
+        }
+        self.seen.enums += 1;
+        if !(1..=2).contains(&length) {
+            return Err(self.odd(name, "has an impossible size"));
+        }
+        Ok(ColumnType::Enum { length, labels: labels.into() })
     }
 
     fn refused(&self, column: &str, what: &str) -> Error {
@@ -342,14 +441,9 @@ fn type_name(code: u8) -> &'static str {
         7 => "TIMESTAMP in the format before 5.6 (ALTER TABLE … FORCE renews it)",
         11 => "TIME in the format before 5.6 (ALTER TABLE … FORCE renews it)",
         12 => "DATETIME in the format before 5.6 (ALTER TABLE … FORCE renews it)",
-        13 => "YEAR",
-        code::BIT => "BIT",
         code::BLOB_COMPRESSED => "a compressed TEXT or BLOB",
         code::VARCHAR_COMPRESSED => "a compressed VARCHAR or VARBINARY",
-        242 => "VECTOR",
-        code::JSON => "JSON of MySQL",
-        code::ENUM => "ENUM",
-        code::SET => "SET",
+        code::VECTOR => "VECTOR",
         code::GEOMETRY => "GEOMETRY",
         _ => "unknown",
     }
@@ -363,7 +457,7 @@ mod tests {
     use super::*;
 
     fn collations() -> Collations {
-        [(45, "utf8mb4"), (63, "binary"), (9, "latin2"), (33, "utf8mb3")].into_iter().collect()
+        [(45, "utf8mb4"), (63, "binary"), (8, "latin1"), (10, "swe7"), (33, "utf8mb3")].into_iter().collect()
     }
 
     /// A TABLE_MAP body of shop.t out of (name, type, metadata), the optional metadata behind.
@@ -418,17 +512,47 @@ mod tests {
     }
 
     #[test]
+    fn labels_come_in_the_character_set_of_their_column() {
+        let columns: [(&str, u8, &[u8]); 6] = [
+            ("e", code::STRING, &[247, 1]),
+            ("y", code::YEAR, &[]),
+            ("s", code::STRING, &[248, 2]),
+            ("b", code::BIT, &[3, 1]),
+            ("f", code::STRING, &[247, 2]),
+            ("j", code::JSON, &[4]),
+        ];
+        let labels: [(u8, &[u8]); 4] = [
+            (5, b"\x02\x01x\x03y,z"),
+            (6, b"\x01\x02\xfcn\x02\x01a\x02\xc3\xbc"),
+            (10, &[45, 0, 8]), // the first in latin1
+            (12, &[0]),
+        ];
+        let table = parse_table_map(&body(&columns, &labels), &collations()).unwrap();
+        let labels = |labels: &[&str]| labels.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>().into();
+        let types: Vec<_> = table.columns.into_iter().map(|column| column.ty).collect();
+        assert_eq!(
+            types,
+            [
+                ColumnType::Enum { length: 1, labels: labels(&["ün"]) },
+                ColumnType::Year,
+                ColumnType::Set { length: 2, labels: labels(&["x", "y,z"]) },
+                ColumnType::Bit { bits: 11 },
+                ColumnType::Enum { length: 2, labels: labels(&["a", "ü"]) },
+                ColumnType::Json { length_bytes: 4 },
+            ]
+        );
+        let without = parse_table_map(&body(&columns[..1], &[(10, &[45])]), &collations()).unwrap_err();
+        assert!(without.message().contains("without its labels"), "{without}");
+    }
+
+    #[test]
     fn what_cannot_be_carried_is_refused_by_name() {
         for (ty, meta, charset, what) in [
-            (code::BIT, &[1, 0][..], 45, "BIT"),
-            (13, &[], 45, "YEAR"),
+            (code::VECTOR, &[4][..], 45, "VECTOR"),
             (7, &[], 45, "TIMESTAMP in the format before 5.6"),
-            (code::STRING, &[247, 1], 45, "ENUM"),
-            (code::STRING, &[248, 1], 45, "SET"),
-            (code::JSON, &[4], 45, "JSON"),
             (code::GEOMETRY, &[4], 45, "GEOMETRY"),
             (code::VARCHAR_COMPRESSED, &[10, 0], 45, "compressed"),
-            (code::VARCHAR, &[10, 0], 9, "latin2"),
+            (code::VARCHAR, &[10, 0], 10, "swe7"),
             (code::VARCHAR, &[10, 0], 200, "unknown collation"),
             (99, &[], 45, "unknown"),
         ] {
@@ -453,8 +577,10 @@ mod tests {
         println!("seed {seed}");
         let mut random = StdRng::seed_from_u64(seed);
         let columns: [(&str, u8, &[u8]); 3] =
-            [("id", code::LONG, &[]), ("a", code::VARCHAR, &[1, 1]), ("b", code::STRING, &[254, 4])];
-        let sound = body(&columns, &[(1, &[0]), (2, &[45, 1, 63]), (8, &[0])]);
+            [("id", code::STRING, &[247, 1]), ("a", code::VARCHAR, &[1, 1]), ("b", code::STRING, &[248, 4])];
+        let optional: [(u8, &[u8]); 5] =
+            [(2, &[45, 1, 63]), (5, b"\x02\x01x\x01y"), (6, b"\x01\x01x"), (10, &[45]), (8, &[0])];
+        let sound = body(&columns, &optional);
         assert!(parse_table_map(&sound, &collations()).is_ok());
         for length in 0..sound.len() {
             assert!(parse_table_map(&sound[..length], &collations()).is_err(), "{length}");

@@ -81,12 +81,17 @@ fn column_type(row: &Row) -> Option<ColumnType> {
         "float" => ColumnType::Float,
         "double" => ColumnType::Double,
         "date" => ColumnType::Date,
+        "year" => ColumnType::Year,
+        "bit" => ColumnType::Bit { bits: small(row.6)? },
+        "enum" => ColumnType::Enum { length: 2, labels: Vec::new().into() },
+        "set" => ColumnType::Set { length: 8, labels: Vec::new().into() },
         "datetime" => ColumnType::DateTime { fsp },
         "timestamp" => ColumnType::Timestamp { fsp },
         "time" => ColumnType::Time { fsp },
         "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => {
             ColumnType::Text { length_bytes, charset: Charset::Utf8 }
         }
+        "json" => ColumnType::Json { length_bytes: 4 },
         "binary" => ColumnType::Binary { length: u16::try_from(octets).ok()?, length_bytes },
         "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => ColumnType::Bytes { length_bytes },
         _ => return None,

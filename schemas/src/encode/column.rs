@@ -2,15 +2,16 @@
 //!
 //! Never panics on any bytes: what is shorter than it should be, or no server writes, is a [`Fault`].
 
-use super::charset;
+use std::sync::Arc;
+
 use super::decimal::{Decimal, TEXT_BYTES, UNSCALED_BYTES, put_number};
 use super::fault::{Fault, SHORT};
+use super::json;
 use super::temporal::{self, ZONED_BYTES, fraction_bytes};
-use super::write::{LONG_BYTES, put_bytes, put_long, put_text};
-use crate::charset::Charset;
+use super::write::{FIRST, LONG_BYTES, SECOND, put_bytes, put_long, put_text};
+use crate::charset::{Charset, Fidelity};
 use crate::partition::{Canonical, Tag};
 use crate::table::ColumnType;
-use std::sync::Arc;
 
 /// Bytes that a value takes in the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,7 @@ pub(super) enum Kind {
     Text,
     /// Text to be decoded.
     Encoded(Charset),
+    Json,
     Binary(u16),
     Bytes,
 }
@@ -110,6 +112,7 @@ impl ColumnPlan {
                 let kind = if charset == Charset::Utf8 { Kind::Text } else { Kind::Encoded(charset) };
                 (Width::Prefix(bytes), kind)
             }
+            ColumnType::Json { length_bytes: bytes @ 1..=4 } => (Width::Prefix(bytes), Kind::Json),
             ColumnType::Binary { length, length_bytes: bytes @ 1..=2 } => (Width::Prefix(bytes), Kind::Binary(length)),
             ColumnType::Bytes { length_bytes: bytes @ 1..=4 } => (Width::Prefix(bytes), Kind::Bytes),
             _ => return None,
@@ -127,7 +130,8 @@ impl ColumnPlan {
         }
     }
 
-    /// Appends the value as Avro, without a union's index. May leave a part behind when it fails.
+    /// Appends the value as Avro, without a union's index. May leave a part behind when it fails, also when the value is
+    /// [`Fault::Inexact`].
     #[inline]
     pub(super) fn write(&self, value: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
         match self.kind {
@@ -158,12 +162,14 @@ impl ColumnPlan {
                 put_long(length as i64, out); // at most 64 labels of a TABLE_MAP
                 join(members(labels, value)?, |part| out.extend_from_slice(part));
             }
-            Kind::Encoded(charset) => {
-                put_text(out, |out| charset::decode(charset, value, out)).map_err(Fault::Unsupported)?;
-            }
+            Kind::Encoded(charset) => put_text(out, |out| match charset.decode(value, out) {
+                Fidelity::Whole => Ok(()),
+                _ => Err(Fault::Inexact),
+            })?,
+            Kind::Json => put_text(out, |out| json::write(value, out))?,
             Kind::Text => {
                 if std::str::from_utf8(value).is_err() {
-                    return Err(Fault::Unsupported("text that is not UTF-8"));
+                    return Err(Fault::Inexact);
                 }
                 put_bytes(value, out);
             }
@@ -179,6 +185,55 @@ impl ColumnPlan {
         Ok(())
     }
 
+    /// Appends what stands in the field, the union's index included, for a value that it cannot carry: null, or in a
+    /// column that is NOT NULL what Debezium puts there; text that merely has other bytes on the way back is itself.
+    #[cold]
+    pub(super) fn write_fallback(&self, value: &[u8], out: &mut Vec<u8>) {
+        let mut text = Vec::new();
+        let reads = match self.kind {
+            Kind::Encoded(charset) => charset.decode(value, &mut text) != Fidelity::Damaged,
+            Kind::Text => Charset::Utf8.decode(value, &mut text) != Fidelity::Damaged,
+            _ => false,
+        };
+        if self.nullable {
+            out.push(if reads { SECOND } else { FIRST });
+            if !reads {
+                return;
+            }
+        }
+        match self.kind {
+            Kind::Timestamp(_) => put_bytes(b"1970-01-01T00:00:00Z", out),
+            Kind::Text | Kind::Encoded(_) => put_bytes(&text, out),
+            _ => put_long(0, out),
+        }
+    }
+
+    /// What `exact` says of a value, when its field cannot carry it: dates as the server prints them, text as `0x` and
+    /// the bytes in hexadecimal.
+    #[cold]
+    pub(super) fn exact(&self, value: &[u8]) -> Result<Option<String>, Fault> {
+        let mut scratch = Vec::new();
+        let inexact = match self.kind {
+            Kind::Date => temporal::date(value) == Err(Fault::Inexact),
+            Kind::DateTimeMillis(fsp) | Kind::DateTimeMicros(fsp) => {
+                temporal::datetime(value, fsp) == Err(Fault::Inexact)
+            }
+            Kind::Timestamp(fsp) => temporal::timestamp(value, fsp) == Err(Fault::Inexact),
+            Kind::Text => std::str::from_utf8(value).is_err(),
+            Kind::Encoded(charset) => charset.decode(value, &mut scratch) != Fidelity::Whole,
+            _ => false,
+        };
+        if !inexact {
+            return Ok(None);
+        }
+        Ok(Some(match self.kind {
+            Kind::Date => temporal::date_text(value)?,
+            Kind::DateTimeMillis(fsp) | Kind::DateTimeMicros(fsp) => temporal::datetime_text(value, fsp, fsp)?,
+            Kind::Timestamp(fsp) => temporal::zero_text(fsp).to_owned(),
+            _ => value.iter().fold(String::from("0x"), |hex, byte| hex + &format!("{byte:02x}")),
+        }))
+    }
+
     /// Feeds the value's canonical form (docs/formats/partitions.md).
     pub(super) fn canonical(&self, value: &[u8], sink: &mut impl Canonical) -> Result<(), Fault> {
         match self.kind {
@@ -191,14 +246,21 @@ impl ColumnPlan {
             }
             Kind::Float => sink.float(f32::from_le_bytes(*value.first_chunk().ok_or(SHORT)?)),
             Kind::Double => sink.float(f64::from_le_bytes(*value.first_chunk().ok_or(SHORT)?)),
-            Kind::Date => sink.number(Tag::Date, i128::from(temporal::date(value)?)),
-            Kind::DateTimeMillis(fsp) | Kind::DateTimeMicros(fsp) => {
-                sink.number(Tag::DateTime, i128::from(temporal::datetime(value, fsp)?));
-            }
-            Kind::Timestamp(fsp) => {
-                let (seconds, micros) = temporal::timestamp(value, fsp)?;
-                sink.number(Tag::Timestamp, i128::from(seconds * 1_000_000 + micros));
-            }
+            Kind::Date => match temporal::date(value) {
+                Err(Fault::Inexact) => sink.bytes(Tag::Date, temporal::date_text(value)?.as_bytes()),
+                days => sink.number(Tag::Date, i128::from(days?)),
+            },
+            Kind::DateTimeMillis(fsp) | Kind::DateTimeMicros(fsp) => match temporal::datetime(value, fsp) {
+                Err(Fault::Inexact) => sink.bytes(Tag::DateTime, temporal::datetime_text(value, fsp, 6)?.as_bytes()),
+                micros => sink.number(Tag::DateTime, i128::from(micros?)),
+            },
+            Kind::Timestamp(fsp) => match temporal::timestamp(value, fsp) {
+                Err(Fault::Inexact) => sink.number(Tag::Timestamp, 0), // a real one is never 0
+                parts => {
+                    let (seconds, micros) = parts?;
+                    sink.number(Tag::Timestamp, i128::from(seconds * 1_000_000 + micros));
+                }
+            },
             Kind::Time(fsp) => sink.number(Tag::Time, i128::from(temporal::time(value, fsp)?)),
             Kind::Year => sink.number(Tag::Number, i128::from(year(value)?)),
             Kind::Bool | Kind::Bits => {
@@ -212,13 +274,13 @@ impl ColumnPlan {
             }
             Kind::Encoded(charset) => {
                 let mut text = Vec::new();
-                match charset::decode(charset, value, &mut text) {
-                    Ok(()) => sink.text(&text),
-                    Err(_) => sink.text(value),
+                match charset.decode(value, &mut text) {
+                    Fidelity::Damaged => sink.bytes(Tag::Bytes, value),
+                    _ => sink.text(&text),
                 }
             }
-            Kind::Text => sink.text(value),
-            Kind::Binary(_) | Kind::Bytes => sink.bytes(Tag::Bytes, value),
+            Kind::Text if std::str::from_utf8(value).is_ok() => sink.text(value),
+            Kind::Text | Kind::Binary(_) | Kind::Bytes | Kind::Json => sink.bytes(Tag::Bytes, value),
         }
         Ok(())
     }

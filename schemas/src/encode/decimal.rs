@@ -84,6 +84,15 @@ impl Decimal {
 
     /// Writes the number as text without zeros at either end, and returns how many bytes are used: `-1.5`, `0`, `120`.
     pub(super) fn text(self, value: &[u8], text: &mut [u8; TEXT_BYTES]) -> Result<usize, Fault> {
+        self.print(value, text, |after| after.len() - after.iter().rev().take_while(|digit| **digit == b'0').count())
+    }
+
+    /// Writes the number as the server prints it, with all digits of its scale: `-1.50`, `0`, `120`.
+    pub(super) fn plain(self, value: &[u8], text: &mut [u8; TEXT_BYTES]) -> Result<usize, Fault> {
+        self.print(value, text, <[u8]>::len)
+    }
+
+    fn print(self, value: &[u8], text: &mut [u8; TEXT_BYTES], kept: impl Fn(&[u8]) -> usize) -> Result<usize, Fault> {
         let mut digits = [b'0'; 65];
         let mut at = 0;
         let negative = self.read(value, |power, group| {
@@ -99,13 +108,14 @@ impl Decimal {
         let point = usize::from(self.precision.saturating_sub(self.scale));
         let (before, after) = digits[..usize::from(self.precision)].split_at(point);
         let before = &before[before.iter().take_while(|digit| **digit == b'0').count()..];
-        let after = &after[..after.len() - after.iter().rev().take_while(|digit| **digit == b'0').count()];
+        let zero = before.is_empty() && after.iter().all(|digit| *digit == b'0');
+        let after = &after[..kept(after)];
         let mut used = 0;
         let mut put = |bytes: &[u8]| {
             text[used..used + bytes.len()].copy_from_slice(bytes);
             used += bytes.len();
         };
-        if negative && !(before.is_empty() && after.is_empty()) {
+        if negative && !zero {
             put(b"-");
         }
         put(if before.is_empty() { b"0" } else { before });

@@ -6,13 +6,14 @@
 //!
 //! An image is `(columns + 7) / 8` bytes of null bits, lowest first, then the values that are not NULL; it must have all
 //! columns (`binlog_row_image=FULL`). No bytes make the encoder panic: bytes that no server writes are
-//! [`Code::BinlogCorrupt`], values that the typed field cannot carry (zero dates, text that is not UTF-8)
-//! [`Code::ValueUnsupported`] with column and value. After an error the buffer is as it was before.
+//! [`Code::BinlogCorrupt`] with column and value. Values that the typed field cannot carry (zero dates, text that is not
+//! valid in its character set) stand in the envelope's `exact`. After an error the buffer is as it was before.
 
-mod charset;
 mod column;
 mod decimal;
+mod exact;
 mod fault;
+mod json;
 mod source;
 mod temporal;
 mod write;
@@ -155,7 +156,7 @@ impl EventEncoder {
     /// the record's key is then null, not empty.
     ///
     /// # Errors
-    /// [`Code::ValueUnsupported`], [`Code::BinlogCorrupt`]; `out` is then as before.
+    /// [`Code::BinlogCorrupt`]; `out` is then as before.
     pub fn encode_key(&self, image: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let Some(id) = self.ids.key else { return Ok(()) };
         let values = self.key_values(image)?;
@@ -173,7 +174,7 @@ impl EventEncoder {
     /// The hash that decides the partition (31 bits, docs/formats/partitions.md); 0 when the table has no key.
     ///
     /// # Errors
-    /// [`Code::ValueUnsupported`], [`Code::BinlogCorrupt`].
+    /// [`Code::BinlogCorrupt`].
     pub fn partition_hash(&self, image: &[u8]) -> Result<u32> {
         if self.key.is_empty() {
             return Ok(0);
@@ -198,7 +199,7 @@ impl EventEncoder {
     /// Appends the framed value: 0x00, schema id (4 bytes, big-endian), Avro.
     ///
     /// # Errors
-    /// [`Code::ValueUnsupported`], [`Code::BinlogCorrupt`]; [`Code::ImageIncomplete`] when an image that the operation
+    /// [`Code::BinlogCorrupt`]; [`Code::ImageIncomplete`] when an image that the operation
     /// needs is missing (or one it cannot have is there). `out` is then as before.
     pub fn encode_value(&self, row: &RowEvent<'_>, out: &mut Vec<u8>) -> Result<()> {
         let (letter, fits) = match row.op {
@@ -213,10 +214,14 @@ impl EventEncoder {
         let start = out.len();
         out.reserve(HEADER_BYTES + 2 * (1 + self.bound) + row.source.bound() + 3 * (1 + LONG_BYTES) + 4);
         put_header(self.ids.value, out);
+        let mut inexact = false;
         for image in [row.before, row.after] {
-            if let Err(error) = self.write_row(image, out) {
-                out.truncate(start);
-                return Err(error);
+            match self.write_row(image, out) {
+                Ok(some) => inexact |= some,
+                Err(error) => {
+                    out.truncate(start);
+                    return Err(error);
+                }
             }
         }
         row.source.write(row.position, out);
@@ -225,32 +230,51 @@ impl EventEncoder {
         put_some_long(row.ts_us.div_euclid(1_000), out);
         put_some_long(row.ts_us, out);
         put_some_long(row.ts_us.saturating_mul(1_000), out);
-        out.push(FIRST); // exact
+        if inexact {
+            self.write_exact(row, out).inspect_err(|_| out.truncate(start))?;
+        } else {
+            out.push(FIRST); // exact
+        }
         Ok(())
     }
 
-    /// Appends `before` or `after`. May leave a part behind when it fails.
-    fn write_row(&self, image: Option<&[u8]>, out: &mut Vec<u8>) -> Result<()> {
+    /// Appends `before` or `after`, and says whether one of its values needs `exact`. May leave a part behind when it
+    /// fails.
+    fn write_row(&self, image: Option<&[u8]>, out: &mut Vec<u8>) -> Result<bool> {
         let Some(image) = image else {
             out.push(FIRST);
-            return Ok(());
+            return Ok(false);
         };
         out.push(SECOND);
-        self.walk(image, self.columns.len(), |index, value| self.write_value(index, value, out))?;
-        Ok(())
+        let mut inexact = false;
+        self.walk(image, self.columns.len(), |index, value| {
+            inexact |= self.write_value(index, value, out)?;
+            Ok(())
+        })?;
+        Ok(inexact)
     }
 
+    /// Appends a column's field, and says whether its value needs `exact`.
     #[inline]
-    fn write_value(&self, index: usize, value: Option<&[u8]>, out: &mut Vec<u8>) -> Result<()> {
+    fn write_value(&self, index: usize, value: Option<&[u8]>, out: &mut Vec<u8>) -> Result<bool> {
         let column = &self.columns[index];
         let Some(value) = value else {
             out.push(FIRST); // the walk has seen that the column is nullable
-            return Ok(());
+            return Ok(false);
         };
+        let start = out.len();
         if column.nullable {
             out.push(SECOND);
         }
-        column.write(value, out).map_err(|fault| self.fault(index, value, fault))
+        match column.write(value, out) {
+            Ok(()) => Ok(false),
+            Err(Fault::Inexact) => {
+                out.truncate(start);
+                column.write_fallback(value, out);
+                Ok(true)
+            }
+            Err(Fault::Corrupt(what)) => Err(self.fault(index, value, what)),
+        }
     }
 
     /// Goes over the first columns of an image, with the value of each (none: NULL), and returns what lies behind them.
@@ -299,7 +323,7 @@ impl EventEncoder {
                 None => sink.null(),
                 Some(value) => {
                     let done = self.columns[index].canonical(value, sink);
-                    done.map_err(|fault| self.fault(index, value, fault))?;
+                    done.map_err(|fault| self.fault(index, value, fault.what()))?;
                 }
             }
         }
@@ -313,12 +337,8 @@ impl EventEncoder {
 
     /// Names column and value: what the operator looks for at the source.
     #[cold]
-    fn fault(&self, index: usize, value: &[u8], fault: Fault) -> Error {
+    fn fault(&self, index: usize, value: &[u8], what: &str) -> Error {
         const SHOWN: usize = 32;
-        let (code, what) = match fault {
-            Fault::Unsupported(what) => (Code::ValueUnsupported, what),
-            Fault::Corrupt(what) => (Code::BinlogCorrupt, what),
-        };
         let mut message = format!("{}, column {}: {what}: bytes ", self.table, self.names[index]);
         for byte in &value[..value.len().min(SHOWN)] {
             message.push_str(&format!("{byte:02x}"));
@@ -326,6 +346,6 @@ impl EventEncoder {
         if value.len() > SHOWN {
             message.push_str(&format!("… ({} in all)", value.len()));
         }
-        Error::new(code, message)
+        Error::new(Code::BinlogCorrupt, message)
     }
 }

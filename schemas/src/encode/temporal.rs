@@ -5,7 +5,7 @@
 //! fraction in (fsp + 1) / 2 bytes of two digits a byte. A negative TIME is the negated whole, fraction included.
 //!
 //! Dates with a zero part and dates the calendar does not have are values a server may hold and typed fields cannot:
-//! [`Fault::Unsupported`]. What no server writes (hour 25, a fraction of a second and more) is [`Fault::Corrupt`].
+//! [`Fault::Inexact`]. What no server writes (hour 25, a fraction of a second and more) is [`Fault::Corrupt`].
 
 use super::fault::{Fault, SHORT};
 
@@ -41,8 +41,11 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 }
 
 fn days(year: i64, month: i64, day: i64) -> Result<i64, Fault> {
+    if month > 12 || year > 9999 {
+        return Err(Fault::Corrupt("a date beyond 9999-12-31"));
+    }
     if year == 0 || month == 0 || day == 0 {
-        return Err(Fault::Unsupported("a date with a zero part"));
+        return Err(Fault::Inexact);
     }
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let last = match month {
@@ -50,17 +53,29 @@ fn days(year: i64, month: i64, day: i64) -> Result<i64, Fault> {
         4 | 6 | 9 | 11 => 30,
         _ => 31,
     };
-    if month > 12 || day > last || year > 9999 {
-        return Err(Fault::Unsupported("a date that the calendar does not have"));
+    if day > last {
+        return Err(Fault::Inexact);
     }
     Ok(days_from_civil(year, month, day))
 }
 
-/// Days since 1970-01-01 of a DATE.
-pub(super) fn date(value: &[u8]) -> Result<i64, Fault> {
+/// Year, month and day of a DATE.
+fn date_parts(value: &[u8]) -> Result<(i64, i64, i64), Fault> {
     let &[a, b, c] = value.first_chunk::<3>().ok_or(SHORT)?;
     let packed = i64::from(u32::from_le_bytes([a, b, c, 0]));
-    days(packed >> 9, packed >> 5 & 15, packed & 31)
+    Ok((packed >> 9, packed >> 5 & 15, packed & 31))
+}
+
+/// Days since 1970-01-01 of a DATE.
+pub(super) fn date(value: &[u8]) -> Result<i64, Fault> {
+    let (year, month, day) = date_parts(value)?;
+    days(year, month, day)
+}
+
+/// A DATE as the server prints it.
+pub(super) fn date_text(value: &[u8]) -> Result<String, Fault> {
+    let (year, month, day) = date_parts(value)?;
+    Ok(format!("{year:04}-{month:02}-{day:02}"))
 }
 
 /// Splits the last `fraction_bytes(fsp)` bytes off as microseconds.
@@ -80,6 +95,37 @@ fn big_endian(bytes: &[u8]) -> i64 {
     bytes.iter().fold(0, |value, byte| value << 8 | i64::from(*byte))
 }
 
+/// Year times 13 plus month, day, hour, minute and second as they are packed, the second in the lowest bits.
+fn packed_parts(packed: i64) -> (i64, i64, i64, i64, i64) {
+    (packed >> 22, packed >> 17 & 31, packed >> 12 & 31, packed >> 6 & 63, packed & 63)
+}
+
+/// A DATETIME as the server prints it, with a number of fraction digits.
+pub(super) fn datetime_text(value: &[u8], fsp: u8, digits: u8) -> Result<String, Fault> {
+    let (whole, micros) = fraction(value, fsp)?;
+    let (year_month, day, hour, minute, second) = packed_parts(big_endian(whole) - 0x80_0000_0000);
+    let (year, month) = (year_month / 13, year_month % 13);
+    let mut text = format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{micros:06}");
+    text.truncate(text.len() - if digits == 0 { 7 } else { 6 - usize::from(digits.min(6)) });
+    Ok(text)
+}
+
+/// DATE or DATETIME(6) as a JSON document has it: 24 bits of fraction below the parts.
+pub(super) fn packed_datetime(packed: i64, with_time: bool) -> String {
+    let (year_month, day, hour, minute, second) = packed_parts(packed >> 24);
+    let (year, month, micros) = (year_month / 13, year_month % 13, packed & 0xff_ffff);
+    let date = format!("{year:04}-{month:02}-{day:02}");
+    if with_time { format!("{date} {hour:02}:{minute:02}:{second:02}.{micros:06}") } else { date }
+}
+
+/// TIME(6) as a JSON document has it.
+pub(super) fn packed_time(packed: i64) -> String {
+    let magnitude = packed.unsigned_abs();
+    let (sign, parts, micros) = (if packed < 0 { "-" } else { "" }, magnitude >> 24, magnitude & 0xff_ffff);
+    let (hours, minutes, seconds) = (parts >> 12 & 1023, parts >> 6 & 63, parts & 63);
+    format!("{sign}{hours:02}:{minutes:02}:{seconds:02}.{micros:06}")
+}
+
 /// Microseconds since 1970 of a DATETIME, read as UTC.
 pub(super) fn datetime(value: &[u8], fsp: u8) -> Result<i64, Fault> {
     let (whole, micros) = fraction(value, fsp)?;
@@ -87,8 +133,7 @@ pub(super) fn datetime(value: &[u8], fsp: u8) -> Result<i64, Fault> {
     if packed < 0 {
         return Err(Fault::Corrupt("a negative DATETIME"));
     }
-    let (year_month, day) = (packed >> 22, packed >> 17 & 31);
-    let (hour, minute, second) = (packed >> 12 & 31, packed >> 6 & 63, packed & 63);
+    let (year_month, day, hour, minute, second) = packed_parts(packed);
     if hour > 23 || minute > 59 || second > 59 {
         return Err(Fault::Corrupt("a time of day beyond 23:59:59"));
     }
@@ -119,9 +164,15 @@ pub(super) fn timestamp(value: &[u8], fsp: u8) -> Result<(i64, i64), Fault> {
     let (whole, micros) = fraction(value, fsp)?;
     let seconds = big_endian(whole);
     if seconds == 0 && micros == 0 {
-        return Err(Fault::Unsupported("the zero TIMESTAMP"));
+        return Err(Fault::Inexact);
     }
     Ok((seconds, micros))
+}
+
+/// The zero TIMESTAMP as the server prints it.
+pub(super) fn zero_text(fsp: u8) -> &'static str {
+    const ZERO: &str = "0000-00-00 00:00:00.000000";
+    &ZERO[..if fsp == 0 { 19 } else { 20 + usize::from(fsp.min(6)) }]
 }
 
 /// The longest text of [`zoned`].
@@ -185,10 +236,13 @@ mod tests {
     #[test]
     fn dates_that_do_not_exist() {
         for (year, month, day) in [(0, 0, 0), (0, 1, 1), (2024, 0, 1), (2024, 1, 0)] {
-            assert_eq!(days(year, month, day), Err(Fault::Unsupported("a date with a zero part")));
+            assert_eq!(days(year, month, day), Err(Fault::Inexact));
         }
-        for (year, month, day) in [(2023, 2, 29), (1900, 2, 29), (2024, 4, 31), (2024, 13, 1), (10_000, 1, 1)] {
-            assert_eq!(days(year, month, day), Err(Fault::Unsupported("a date that the calendar does not have")));
+        for (year, month, day) in [(2023, 2, 29), (1900, 2, 29), (2024, 4, 31)] {
+            assert_eq!(days(year, month, day), Err(Fault::Inexact));
+        }
+        for (year, month, day) in [(2024, 13, 1), (10_000, 1, 1)] {
+            assert_eq!(days(year, month, day), Err(Fault::Corrupt("a date beyond 9999-12-31")));
         }
     }
 
