@@ -116,15 +116,11 @@ async fn types_that_are_not_carried_are_refused_by_column() {
     let mut stream = Stream::from_now(&source(&address)).await;
     run(&mut conn, &["DROP DATABASE IF EXISTS binlog_refused", "CREATE DATABASE binlog_refused"]).await;
     let types = [
-        ("ENUM('a','b')", "ENUM"),
-        ("SET('a')", "SET"),
-        ("BIT(3)", "BIT"),
-        ("YEAR", "YEAR"),
         ("POINT", "GEOMETRY"),
         ("TEXT COMPRESSED", "compressed"),
         ("VARCHAR(20) COMPRESSED", "compressed"),
-        ("VARCHAR(20) CHARACTER SET latin1", "latin1"),
-        ("CHAR(20) CHARACTER SET ucs2", "ucs2"),
+        ("VARCHAR(20) CHARACTER SET swe7", "swe7"),
+        ("ENUM('a') CHARACTER SET big5", "big5"),
         ("UUID", "UUID"),
         ("INET6", "INET6"),
         ("INET4", "INET4"),
@@ -468,7 +464,7 @@ async fn followed_tables(conn: &mut mysql_async::Conn, source: &Source) {
         &[
             "CREATE DATABASE checked",
             "CREATE TABLE checked.a (id INT PRIMARY KEY)",
-            "CREATE TABLE checked.b (id INT, e ENUM('x'), FOREIGN KEY (id) REFERENCES checked.a (id) ON DELETE CASCADE)",
+            "CREATE TABLE checked.b (id INT, e POINT, FOREIGN KEY (id) REFERENCES checked.a (id) ON DELETE CASCADE)",
             "CREATE TABLE checked.v (id INT) WITH SYSTEM VERSIONING",
         ],
     )

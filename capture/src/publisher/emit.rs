@@ -50,7 +50,7 @@ impl Emitter {
     /// Publishes a rows event.
     ///
     /// # Errors
-    /// `ImageIncomplete`, `ValueUnsupported`, `BinlogCorrupt` of the rows; else Kafka's. Part of the rows may be out then.
+    /// `ImageIncomplete`, `BinlogCorrupt` of the rows; else Kafka's. Part of the rows may be out then.
     pub(crate) fn rows(&mut self, held: &HeldRows, to: &mut Destination<'_>) -> Result<()> {
         let Event::Rows(event) = held.event.parse()? else {
             return Err(Error::new(Code::BinlogCorrupt, "a held event is not a rows event"));

@@ -138,7 +138,7 @@ fn text(datum: &Datum<'_>) -> String {
     match datum {
         Datum::Null => "null".to_owned(),
         Datum::Int(n) => n.to_string(),
-        Datum::Text(text) => (*text).to_owned(),
+        Datum::Text(text) | Datum::Exact(text) => (*text).to_owned(),
         other => format!("{other:?}"),
     }
 }

@@ -1,5 +1,6 @@
 //! Row images as the server writes them, made from the description of the formats, value by value.
 
+use schemas::charset::Charset;
 use schemas::table::{ColumnType, TableStructure};
 
 use crate::rows::Cell;
@@ -53,7 +54,23 @@ fn put(ty: &ColumnType, cell: &Cell, out: &mut Vec<u8>) {
             let packed = (hms << 24) + i64::from(*micros);
             time(if *negative { -packed } else { packed }, fsp, out);
         }
-        (ColumnType::Text { length_bytes, .. }, Cell::Text(text)) => prefixed(length_bytes, text.as_bytes(), out),
+        (ColumnType::Year, Cell::Int(0)) => out.push(0),
+        (ColumnType::Year, Cell::Int(year)) => out.push(u8::try_from(year - 1900).expect("a YEAR")),
+        (ColumnType::Bit { bits }, Cell::Int(n)) => {
+            out.extend(&n.to_be_bytes()[16 - usize::from(bits.div_ceil(8))..]);
+        }
+        (ColumnType::Enum { length, .. } | ColumnType::Set { length, .. }, Cell::Int(n)) => {
+            out.extend(&n.to_le_bytes()[..usize::from(length)]);
+        }
+        (ColumnType::Json { length_bytes }, Cell::Json(stored, _)) => prefixed(length_bytes, stored, out),
+        (ColumnType::Text { length_bytes, charset }, Cell::Text(text)) => {
+            let bytes: Vec<u8> = match charset {
+                Charset::Latin1 => text.chars().map(|char| u8::try_from(char).expect("as in Unicode")).collect(),
+                Charset::Utf16 => text.encode_utf16().flat_map(u16::to_be_bytes).collect(),
+                _ => text.clone().into_bytes(),
+            };
+            prefixed(length_bytes, &bytes, out);
+        }
         (ColumnType::Binary { length_bytes, .. }, Cell::Bytes(bytes)) => {
             let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
             prefixed(length_bytes, &bytes[..used], out);

@@ -2,6 +2,7 @@
 //! with either: an image writer made from the protocol's description (and held to images that a server wrote), and
 //! apache-avro with values made by jiff and schoolbook arithmetic.
 
+mod exact;
 mod golden;
 mod hostile;
 mod image;

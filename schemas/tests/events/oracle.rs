@@ -37,7 +37,21 @@ pub(crate) fn datum(ty: &ColumnType, cell: &Cell) -> Owned {
         Cell::Int(n) if *ty == (ColumnType::Int { bytes: 8, unsigned: true }) => {
             Owned::Decimal(twos_complement(false, &n.to_string()))
         }
-        Cell::Int(n) => Owned::Int(i64::try_from(*n).expect("64 bits")),
+        Cell::Int(n) => match ty {
+            ColumnType::Bit { bits: bits @ 2.. } => {
+                Owned::Bytes(n.to_le_bytes()[..usize::from(bits.div_ceil(8))].to_vec())
+            }
+            ColumnType::Enum { labels, .. } => {
+                let index = usize::try_from(*n).expect("small");
+                Owned::Text(index.checked_sub(1).map_or(String::new(), |index| labels[index].clone()))
+            }
+            ColumnType::Set { labels, .. } => {
+                let members = labels.iter().enumerate().filter(|(place, _)| n >> place & 1 == 1);
+                Owned::Text(members.map(|(_, label)| label.clone()).collect::<Vec<_>>().join(","))
+            }
+            _ => Owned::Int(i64::try_from(*n).expect("64 bits")),
+        },
+        Cell::Json(_, text) => Owned::Text((*text).to_owned()),
         Cell::Decimal { negative, digits } => Owned::Decimal(twos_complement(*negative, digits)),
         Cell::Float(n) => Owned::Float(n.to_bits()),
         Cell::Double(n) => Owned::Double(n.to_bits()),
@@ -76,7 +90,12 @@ pub(crate) fn kind(ty: &ColumnType) -> DatumKind {
         ColumnType::Timestamp { .. } => DatumKind::ZonedTimestamp,
         ColumnType::Time { .. } => DatumKind::MicroTime,
         ColumnType::Text { .. } => DatumKind::Text,
-        ref other => panic!("no datums of type {other:?}"),
+        ColumnType::Year => DatumKind::Year,
+        ColumnType::Bit { bits: 1 } => DatumKind::Bool,
+        ColumnType::Bit { bits } => DatumKind::Bits { bits },
+        ColumnType::Enum { .. } => DatumKind::Enum,
+        ColumnType::Set { .. } => DatumKind::Set,
+        ColumnType::Json { .. } => DatumKind::Json,
         ColumnType::Binary { .. } | ColumnType::Bytes { .. } => DatumKind::Bytes,
     }
 }
@@ -119,7 +138,10 @@ fn cell_value(column: &Column, cell: &Cell) -> Value {
         Owned::Int(n) if kind(&column.ty) == DatumKind::Int && !is_long(&column.ty) => {
             Value::Int(i32::try_from(n).expect("32 bits"))
         }
-        Owned::Int(n) if kind(&column.ty) == DatumKind::Date => Value::Int(i32::try_from(n).expect("32 bits")),
+        Owned::Int(n) if kind(&column.ty) == DatumKind::Bool => Value::Boolean(n == 1),
+        Owned::Int(n) if matches!(kind(&column.ty), DatumKind::Date | DatumKind::Year) => {
+            Value::Int(i32::try_from(n).expect("32 bits"))
+        }
         Owned::Int(n) => Value::Long(n),
         Owned::Decimal(bytes) => Value::Decimal(Decimal::from(bytes)),
         Owned::Float(bits) => Value::Float(f32::from_bits(bits)),

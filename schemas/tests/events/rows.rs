@@ -1,5 +1,7 @@
 //! Random structures and rows.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use proptest::sample::select;
 use schemas::charset::Charset;
@@ -38,6 +40,8 @@ pub(crate) enum Cell {
     },
     Text(String),
     Bytes(Vec<u8>),
+    /// A document of MySQL's JSON: as it is stored, and as the server prints it.
+    Json(&'static [u8], &'static str),
 }
 
 /// A table with the two rows of an update.
@@ -82,10 +86,27 @@ fn column_type() -> impl Strategy<Value = ColumnType> {
         1 => fsp.clone().prop_map(|fsp| ColumnType::DateTime { fsp }),
         1 => fsp.clone().prop_map(|fsp| ColumnType::Timestamp { fsp }),
         1 => fsp.prop_map(|fsp| ColumnType::Time { fsp }),
-        2 => (1..=4_u8).prop_map(|length_bytes| ColumnType::Text { length_bytes, charset: Charset::Utf8 }),
+        2 => (1..=4_u8, select(vec![Charset::Utf8, Charset::Utf8, Charset::Latin1, Charset::Utf16]))
+            .prop_map(|(length_bytes, charset)| ColumnType::Text { length_bytes, charset }),
+        1 => Just(ColumnType::Year),
+        2 => prop_oneof![Just(1), Just(64), 1..=64_u8].prop_map(|bits| ColumnType::Bit { bits }),
+        1 => (1..=2_u8, labels(300)).prop_map(|(length, labels)| ColumnType::Enum { length, labels }),
+        1 => (select(vec![1, 2, 3, 4, 8_u8]), labels(64)).prop_map(|(length, labels)| {
+            let fitting = labels.len().min(8 * usize::from(length));
+            ColumnType::Set { length, labels: labels[..fitting].into() }
+        }),
+        1 => (1..=4_u8).prop_map(|length_bytes| ColumnType::Json { length_bytes }),
         1 => (0..=300_u16).prop_map(|length| ColumnType::Binary { length, length_bytes: if length > 255 { 2 } else { 1 } }),
         1 => (1..=4_u8).prop_map(|length_bytes| ColumnType::Bytes { length_bytes }),
     ]
+}
+
+/// Labels, some with a comma, a quote or a backslash.
+fn labels(most: usize) -> impl Strategy<Value = Arc<[String]>> {
+    (1..=most, "[a-zü,'\"\\\\ ]{0,5}").prop_map(|(count, odd)| {
+        let labels = (0..count).map(|i| if i % 3 == 0 { format!("{odd}{i}") } else { format!("l{i}") });
+        labels.collect::<Vec<_>>().into()
+    })
 }
 
 fn name(index: usize, odd: u8) -> String {
@@ -189,6 +210,28 @@ fn value(ty: &ColumnType) -> BoxedStrategy<Cell> {
                 })
                 .boxed()
         }
+        ColumnType::Year => prop_oneof![Just(0), 1901..=2155_i128].prop_map(Cell::Int).boxed(),
+        ColumnType::Bit { bits } => {
+            let most = u64::MAX >> (64 - bits);
+            prop_oneof![Just(0), Just(most), 0..=most].prop_map(|bits| Cell::Int(bits.into())).boxed()
+        }
+        ColumnType::Enum { length, ref labels } => {
+            let most = labels.len().min(if length == 1 { 255 } else { 65_535 });
+            (0..=most).prop_map(|index| Cell::Int(i128::try_from(index).expect("small"))).boxed()
+        }
+        ColumnType::Set { ref labels, .. } => {
+            let most = u64::MAX >> (64 - labels.len());
+            prop_oneof![Just(0), Just(most), 0..=most].prop_map(|bits| Cell::Int(bits.into())).boxed()
+        }
+        ColumnType::Json { .. } => select(vec![
+            Cell::Json(b"", "null"),
+            Cell::Json(b"\x04\x01", "true"),
+            Cell::Json(b"\x0c\x02a\"", "\"a\\\"\""),
+            Cell::Json(b"\x02\x02\x00\x0a\x00\x05\xff\xff\x04\x00\x00", "[-1, null]"),
+        ])
+        .boxed(),
+        ColumnType::Text { charset: Charset::Latin1, .. } => "[a-zA-Z àÿ]{0,90}".prop_map(Cell::Text).boxed(),
+        ColumnType::Text { charset: Charset::Utf16, .. } => "\\PC{0,60}".prop_map(Cell::Text).boxed(),
         ColumnType::Text { .. } => prop_oneof![any::<String>(), "[A-Za-z ]{0,90}", "\\PC{0,70}"]
             .prop_map(|mut text| {
                 // one byte of length prefix
@@ -211,7 +254,6 @@ fn value(ty: &ColumnType) -> BoxedStrategy<Cell> {
             .boxed()
         }
         ColumnType::Bytes { .. } => proptest::collection::vec(any::<u8>(), 0..=255).prop_map(Cell::Bytes).boxed(),
-        ref other => panic!("no cells of type {other:?}"),
     }
 }
 
