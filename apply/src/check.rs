@@ -270,12 +270,18 @@ fn writer_column(column: &Column) -> WriterColumn {
         ColumnType::DateTime { .. } => DatumKind::TimestampMicros,
         ColumnType::Timestamp { .. } => DatumKind::ZonedTimestamp,
         ColumnType::Time { .. } => DatumKind::MicroTime,
-        ColumnType::Year => DatumKind::Int,
-        ColumnType::Bit { .. } => DatumKind::Bytes,
-        ColumnType::Text { .. } | ColumnType::Enum { .. } | ColumnType::Set { .. } | ColumnType::Json { .. } => {
-            DatumKind::Text
-        }
+        ColumnType::Year => DatumKind::Year,
+        ColumnType::Bit { bits: 1 } => DatumKind::Bool,
+        ColumnType::Bit { bits } => DatumKind::Bits { bits },
+        ColumnType::Enum { .. } => DatumKind::Enum,
+        ColumnType::Set { .. } => DatumKind::Set,
+        ColumnType::Json { .. } => DatumKind::Json,
+        ColumnType::Text { .. } => DatumKind::Text,
         ColumnType::Binary { .. } | ColumnType::Bytes { .. } => DatumKind::Bytes,
     };
-    WriterColumn { name: column.name.clone(), kind, nullable: column.nullable, labels: Vec::new() }
+    let labels = match &column.ty {
+        ColumnType::Enum { labels, .. } | ColumnType::Set { labels, .. } => labels.to_vec(),
+        _ => Vec::new(),
+    };
+    WriterColumn { name: column.name.clone(), kind, nullable: column.nullable, labels }
 }

@@ -5,12 +5,17 @@
 //! is there, no update or delete of one that is not). Where they do not fit, the batch must be applied serially, so that
 //! the mapping's policies see every event. Each key's demand on the target (row present, row absent) is kept, so that a
 //! count that does not fit shows.
+//!
+//! A key record cannot say what only `exact` can: `0000-00-00` and 1970-01-01 have the same one. In a batch with such
+//! values two changes are therefore of one row only where the second finds what the first left; else it goes serially.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use schemas::decode::Datum;
 use schemas::encode::Op;
+
+use super::value::same;
 
 /// One change, its values in the arena of its [`Batch`].
 #[derive(Debug, Clone)]
@@ -91,10 +96,17 @@ impl<'a> Batch<'a> {
         })
     }
 
+    /// Whether the change at `at` finds the row that the one at `last` left, or makes a new one.
+    fn continues(&self, last: usize, at: usize) -> bool {
+        let (left, found) = (self.after(last), self.before(at));
+        found.is_empty() || (left.len() == found.len() && left.iter().zip(found).all(|(a, b)| same(a, b)))
+    }
+
     /// The net effect per key.
     pub fn net(&self) -> Plan {
         let mut index: HashMap<&[u8], usize> = HashMap::with_capacity(self.changes.len());
         let mut keys: Vec<KeyState> = Vec::with_capacity(self.changes.len());
+        let exact = self.datums.iter().any(|datum| matches!(datum, Datum::Exact(_)));
         for (at, change) in self.changes.iter().enumerate() {
             // The source's table has no primary key: nothing says which changes are of the same row.
             if change.key.is_empty() {
@@ -103,8 +115,11 @@ impl<'a> Batch<'a> {
             let slot = *index.entry(change.key).or_insert(keys.len());
             if slot == keys.len() {
                 keys.push(KeyState::new(at, change.op));
-            } else if !keys[slot].follow(at, change.op) {
-                return Plan::Serial;
+            } else {
+                let last = keys[slot].last;
+                if !keys[slot].follow(at, change.op) || (exact && !self.continues(last, at)) {
+                    return Plan::Serial;
+                }
             }
         }
         let mut net = Net::default();
@@ -224,6 +239,28 @@ mod tests {
             assert_eq!(plan(&[(ops[0], b"a"), (ops[1], b"a")]), Plan::Serial);
         }
         assert_eq!(plan(&[]), Plan::Net(Net::default()));
+    }
+
+    #[test]
+    fn keys_that_hide_an_exact_value_are_told_apart() {
+        let (zero, epoch) = ([Datum::Exact("0000-00-00"), Datum::Int(1)], [Datum::Int(0), Datum::Int(1)]);
+        let net = |steps: &[(Op, &[Datum<'static>], &[Datum<'static>])]| {
+            let mut batch = Batch::new();
+            for (at, (op, before, after)) in steps.iter().enumerate() {
+                batch.push((at as i64, at as i64), b"0", *op, before, after);
+            }
+            batch.net()
+        };
+        // Of two rows, though the key records are the same.
+        assert_eq!(net(&[(Op::Update, &zero, &zero), (Op::Delete, &epoch, &[])]), Plan::Serial);
+        assert_eq!(net(&[(Op::Create, &[], &epoch), (Op::Delete, &zero, &[])]), Plan::Serial);
+        // Of one.
+        let absent = Net { absent: vec![0], ..Net::default() };
+        assert_eq!(net(&[(Op::Create, &[], &zero), (Op::Delete, &zero, &[])]), Plan::Net(absent));
+        // One goes, another comes: right either way, since each is found by its own row.
+        let replaced = NetUpdate { first: 0, last: 1, replaced: true };
+        let moved = Net { updates: vec![replaced], ..Net::default() };
+        assert_eq!(net(&[(Op::Delete, &epoch, &[]), (Op::Create, &[], &zero)]), Plan::Net(moved));
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub(crate) struct TargetColumn {
     pub(crate) octets: u64,
     pub(crate) fraction_digits: u8,
     pub(crate) collation: Option<String>,
+    pub(crate) charset: Option<String>,
 }
 
 /// A unique index of a target table.
@@ -146,7 +147,7 @@ async fn read_columns(session: &mut Session, name: &TableName) -> Result<Vec<Tar
     let rows: Vec<mysql_async::Row> = session
         .rows(
             "SELECT COLUMN_NAME, LOWER(DATA_TYPE), COLUMN_TYPE, IS_NULLABLE, EXTRA, COLUMN_DEFAULT, NUMERIC_PRECISION, \
-             NUMERIC_SCALE, CHARACTER_OCTET_LENGTH, DATETIME_PRECISION, COLLATION_NAME \
+             NUMERIC_SCALE, CHARACTER_OCTET_LENGTH, DATETIME_PRECISION, COLLATION_NAME, CHARACTER_SET_NAME \
              FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION",
             vec![Value::from(&name.schema), Value::from(&name.table)],
         )
@@ -180,6 +181,7 @@ fn target_column(row: &mysql_async::Row) -> Option<TargetColumn> {
         octets: number(8)?.unwrap_or(0),
         fraction_digits: number(9)?.unwrap_or(0).min(6) as u8,
         collation: text(10)?,
+        charset: text(11)?,
     })
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct MappedColumn {
     pub(crate) bind: Bind,
     /// The target takes no NULL. Some servers would write a default instead of refusing, so it is checked here.
     pub(crate) not_null: bool,
-    /// The target compares it by a collation that takes different bytes for equal.
+    /// The target compares it by a collation that takes different bytes for equal, or in another character set.
     pub(crate) folds: bool,
     /// It is part of the row key or of another unique index.
     pub(crate) unique: bool,
@@ -42,6 +42,8 @@ pub struct TableMapping {
     pub(crate) columns: Vec<MappedColumn>,
     /// Positions in `columns`.
     pub(crate) key: Vec<usize>,
+    /// Part of the key is text of another character set than UTF-8.
+    pub(crate) key_is_foreign: bool,
     /// Every column of the target that can be written is mapped, so a row may be deleted and inserted again.
     pub(crate) whole: bool,
     /// A unique index rests on something that is not mapped (a generated column, an expression): any update may touch it.
@@ -79,7 +81,9 @@ impl TableMapping {
         let opaque_unique = mark_unique(table, &positions, &key, &mut columns);
         let whole = table.columns.iter().enumerate().all(|(i, c)| c.generated || positions.contains(&i));
         let sql = Statements::new(&table.name, &columns, &key);
-        Ok(Self { target: table.name.clone(), width: writer.len(), columns, key, whole, opaque_unique, sql })
+        let key_is_foreign = key.iter().any(|&k| columns[k].bind.foreign().is_some());
+        let (target, width) = (table.name.clone(), writer.len());
+        Ok(Self { target, width, columns, key, key_is_foreign, whole, opaque_unique, sql })
     }
 
     /// The target table.
@@ -91,7 +95,7 @@ impl TableMapping {
     pub fn describe_key(&self, row: &[Datum<'_>]) -> String {
         let mut out = String::new();
         for column in self.key.iter().filter_map(|&k| self.columns.get(k)) {
-            let value = match row.get(column.writer).map(|datum| column.bind.value(datum)) {
+            let value = match row.get(column.writer).map(|datum| column.bind.key_value(datum)) {
                 Some(Ok(value)) => value.as_sql(false),
                 _ => "?".to_owned(),
             };
@@ -114,10 +118,10 @@ impl TableMapping {
 
     /// A row's value for a column.
     pub(crate) fn value(&self, column: &MappedColumn, row: &[Datum<'_>]) -> Result<mysql_async::Value, RowFault> {
-        let fault = |what: Unfit| RowFault { column: column.name.clone(), what };
-        let datum = row.get(column.writer).ok_or_else(|| fault("is not in the row"))?;
+        let fault = |why: Unfit| RowFault { column: column.name.clone(), why };
+        let datum = row.get(column.writer).ok_or_else(|| fault("is not in the row".into()))?;
         if column.not_null && *datum == Datum::Null {
-            return Err(fault("is NULL, which the target column does not take"));
+            return Err(fault("is NULL, which the target column does not take".into()));
         }
         column.bind.value(datum).map_err(fault)
     }
@@ -127,7 +131,7 @@ impl TableMapping {
 #[derive(Debug)]
 pub(crate) struct RowFault {
     pub(crate) column: String,
-    pub(crate) what: Unfit,
+    pub(crate) why: Unfit,
 }
 
 /// The mapped columns, and the position in the target of each.
@@ -159,9 +163,10 @@ fn map_columns(
             reasons.push(format!("two columns of the source map to `{name}` of {}; exclude one", table.name));
             continue;
         }
-        match Bind::new(source.kind, target) {
+        match Bind::new(source, target) {
             Ok(bind) => {
-                let folds = matches!(bind, Bind::Text { .. }) && !compares_bytewise(target.collation.as_deref());
+                let bytewise = compares_bytewise(target.collation.as_deref()) && bind.foreign().is_none();
+                let folds = matches!(bind, Bind::Text { .. }) && !bytewise;
                 columns.push(MappedColumn {
                     writer: at,
                     name: target.name.clone(),

@@ -25,7 +25,7 @@ pub(crate) enum Halt {
 
 impl From<RowFault> for Halt {
     fn from(fault: RowFault) -> Self {
-        Self::Conflict(Code::TargetRefused, format!("the value of column `{}` {}", fault.column, fault.what))
+        Self::Conflict(fault.why.code, format!("the value of column `{}` {}", fault.column, fault.why.what))
     }
 }
 

@@ -85,10 +85,10 @@ impl Statements {
         format!("{}{}", self.insert_head, vec![self.insert_row.as_str(); rows].join(","))
     }
 
-    /// `DELETE` of the rows of these keys; each is `'a'` or `(1,'a')`.
-    pub(crate) fn delete_in(&self, keys: &str) -> String {
+    /// `DELETE` of the rows of these keys; each is `'a'` or `(1,'a')`. `bytes` are the same as UTF-8.
+    pub(crate) fn delete_in(&self, keys: &str, bytes: &str) -> String {
         let bytes =
-            if self.byte_side.is_empty() { String::new() } else { format!(" AND {} IN ({keys})", self.byte_side) };
+            if self.byte_side.is_empty() { String::new() } else { format!(" AND {} IN ({bytes})", self.byte_side) };
         format!("DELETE FROM {} WHERE {} IN ({keys}){bytes}", self.table, self.key_side)
     }
 

@@ -11,7 +11,7 @@ use super::failure::{Failure, Fault};
 use super::mapping::{RowFault, TableMapping};
 use super::progress::Lane;
 use super::transaction::Transaction;
-use super::value::packet_bytes;
+use super::value::{Unfit, packet_bytes};
 
 pub use super::transaction::Destination;
 
@@ -173,7 +173,7 @@ impl From<Failure> for Detour {
 
 impl From<RowFault> for Detour {
     fn from(fault: RowFault) -> Self {
-        Self::Serial(format!("the value of column `{}` {}", fault.column, fault.what))
+        Self::Serial(format!("the value of column `{}` {}", fault.column, fault.why.what))
     }
 }
 
@@ -217,7 +217,7 @@ impl Rows<'_, '_> {
         let mut rest = rows;
         while !rest.is_empty() {
             let (keys, taken) = self.key_list(rest, false)?;
-            let count = self.session.run(self.mapping.sql.delete_in(&keys)).await?;
+            let count = self.session.run(self.mapping.sql.delete_in(&keys.collated, keys.bytes())).await?;
             expect(count, taken, "deleted")?;
             rest = &rest[taken..];
         }
@@ -229,7 +229,7 @@ impl Rows<'_, '_> {
         let mut rest = rows;
         while !rest.is_empty() {
             let (keys, taken) = self.key_list(rest, true)?;
-            if self.session.first::<mysql_async::Row>(self.mapping.sql.any_of(&keys)).await?.is_some() {
+            if self.session.first::<mysql_async::Row>(self.mapping.sql.any_of(&keys.collated)).await?.is_some() {
                 return Err(Detour::Serial("a row to insert is already in the target".to_owned()));
             }
             rest = &rest[taken..];
@@ -238,39 +238,51 @@ impl Rows<'_, '_> {
     }
 
     /// The keys of the rows at the head of `rows`, as many as one statement takes, as text for IN.
-    fn key_list(&self, rows: &[usize], after: bool) -> Result<(String, usize), Detour> {
+    fn key_list(&self, rows: &[usize], after: bool) -> Result<(Keys, usize), Detour> {
         // The list may stand in the statement twice.
         let budget = self.session.statement_budget() / 2;
-        let mut keys = String::new();
+        let mut keys = Keys::default();
         for (taken, &row) in rows.iter().enumerate() {
-            let start = keys.len();
-            if taken > 0 {
-                keys.push(',');
-            }
+            let start = (keys.collated.len(), keys.other.len());
             let row = if after { self.batch.after(row) } else { self.batch.before(row) };
-            self.key_literal(row, &mut keys)?;
-            if keys.len() > budget || taken == KEYS_PER_STATEMENT {
+            self.key_literal(row, &mut keys.collated, true)?;
+            if self.mapping.key_is_foreign {
+                self.key_literal(row, &mut keys.other, false)?;
+            }
+            if keys.collated.len() > budget || taken == KEYS_PER_STATEMENT {
                 if taken == 0 {
                     return Err(Detour::Serial("a key is larger than the target's max_allowed_packet".to_owned()));
                 }
-                keys.truncate(start);
+                keys.collated.truncate(start.0);
+                keys.other.truncate(start.1);
                 return Ok((keys, taken));
             }
         }
         Ok((keys, rows.len()))
     }
 
-    fn key_literal(&self, row: &[Datum<'_>], sql: &mut String) -> Result<(), RowFault> {
+    /// Adds a row's key; `collated`: in the character sets of its columns.
+    fn key_literal(&self, row: &[Datum<'_>], sql: &mut String, collated: bool) -> Result<(), RowFault> {
         let many = self.mapping.key.len() > 1;
+        if !sql.is_empty() {
+            sql.push(',');
+        }
         for (at, column) in self.mapping.key.iter().filter_map(|&k| self.mapping.columns.get(k)).enumerate() {
             sql.push_str(match (many, at) {
                 (true, 0) => "(",
                 (true, _) => ",",
                 _ => "",
             });
-            let fault = |what| RowFault { column: column.name.clone(), what };
-            let datum = row.get(column.writer).ok_or_else(|| fault("is not in the row"))?;
-            column.bind.key_literal(datum, sql).map_err(fault)?;
+            let fault = |why: Unfit| RowFault { column: column.name.clone(), why };
+            let datum = row.get(column.writer).ok_or_else(|| fault("is not in the row".into()))?;
+            match column.bind.foreign().filter(|_| collated) {
+                Some(charset) => {
+                    sql.push_str("CONVERT(");
+                    column.bind.key_literal(datum, sql).map_err(fault)?;
+                    sql.push_str(&format!(" USING {charset})"));
+                }
+                None => column.bind.key_literal(datum, sql).map_err(fault)?,
+            }
         }
         if many {
             sql.push(')');
@@ -369,11 +381,26 @@ impl Rows<'_, '_> {
         let mapped = columns.iter().filter_map(|&at| self.mapping.columns.get(at));
         mapped
             .map(|column| {
-                let fault = |what| RowFault { column: column.name.clone(), what };
-                let datum = row.get(column.writer).ok_or_else(|| fault("is not in the row"))?;
+                let fault = |why: Unfit| RowFault { column: column.name.clone(), why };
+                let datum = row.get(column.writer).ok_or_else(|| fault("is not in the row".into()))?;
                 column.bind.key_value(datum).map_err(fault)
             })
             .collect()
+    }
+}
+
+/// Keys as text for IN.
+#[derive(Debug, Default)]
+struct Keys {
+    /// For the comparison by collation.
+    collated: String,
+    /// For the comparison of bytes, where it is another text; else empty.
+    other: String,
+}
+
+impl Keys {
+    fn bytes(&self) -> &str {
+        if self.other.is_empty() { &self.collated } else { &self.other }
     }
 }
 

@@ -148,7 +148,7 @@ async fn keys_are_compared_bytewise(server: Server) {
     place.run("INSERT INTO t VALUES ('A', 'kept'), ('b ', 'kept')").await;
     let mapping = place.mapping(&[column("k", DatumKind::Text), column("v", DatumKind::Text)], "t").await;
     let mut session = place.session().await;
-    let (mut lane, _) = place.claim(&mut session, &token(1)).await.unwrap();
+    let (mut lane, _) = place.claim(&mut session, &token(1)).await.expect("as the test has it");
     let policies = Policies { missing_row: MissingRow::Ignore, existing_row: ExistingRow::Error };
     let row = |k: &str, v: &str| vec![text(k), text(v)];
     let events = [
@@ -156,12 +156,12 @@ async fn keys_are_compared_bytewise(server: Server) {
         Event::update(1, &row("b", "x"), &row("b", "changed")),
         Event::delete(2, &row("A ", "x")),
     ];
-    let outcome = write(&mut session, &mut lane, &mapping, policies, &events).await.unwrap();
+    let outcome = write(&mut session, &mut lane, &mapping, policies, &events).await.expect("as the test has it");
     assert_eq!((outcome.missing, outcome.deleted, outcome.updated), (3, 0, 0));
     assert_eq!(place.rows("SELECT k, v FROM t ORDER BY k").await, ["A|kept", "b |kept"]);
     // A key that changes only its case arrives as delete and insert, and moves.
     let moved = [Event::delete(3, &row("A", "kept")), Event::create(4, &row("a", "moved"))];
-    let outcome = write(&mut session, &mut lane, &mapping, policies, &moved).await.unwrap();
+    let outcome = write(&mut session, &mut lane, &mapping, policies, &moved).await.expect("as the test has it");
     assert!(!outcome.serial);
     assert_eq!(place.rows("SELECT k, v FROM t ORDER BY k").await, ["a|moved", "b |kept"]);
     place.drop().await;

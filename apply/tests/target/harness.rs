@@ -167,6 +167,7 @@ pub(crate) enum Val {
     Double(f64),
     Text(String),
     Bytes(Vec<u8>),
+    Exact(String),
 }
 
 impl Val {
@@ -179,12 +180,17 @@ impl Val {
             Self::Double(v) => Datum::Double(*v),
             Self::Text(v) => Datum::Text(v),
             Self::Bytes(v) => Datum::Bytes(v),
+            Self::Exact(v) => Datum::Exact(v),
         }
     }
 }
 
 pub(crate) fn text(value: &str) -> Val {
     Val::Text(value.to_owned())
+}
+
+pub(crate) fn exact(value: &str) -> Val {
+    Val::Exact(value.to_owned())
 }
 
 /// A change of the model.

@@ -5,6 +5,7 @@ mod check;
 mod conflicts;
 mod equality;
 mod harness;
+mod kinds;
 mod mapping;
 mod ownership;
 mod several;

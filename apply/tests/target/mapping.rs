@@ -54,11 +54,16 @@ async fn what_does_not_fit_is_named_with_a_remedy(server: Server) {
             assert!(message.contains(part), "{ddl}: {message}");
         }
     }
-    let missing = resolve(&place, &text(), &Columns::default(), "nowhere").await.unwrap_err();
+    let missing = resolve(&place, &text(), &Columns::default(), "nowhere").await.expect_err("as the test has it");
     assert!(missing.contains("no table"), "{missing}");
     place.run("CREATE TABLE g (id int PRIMARY KEY, v varchar(5)); CREATE TRIGGER tr BEFORE INSERT ON g FOR EACH ROW SET NEW.v = 'x'; CREATE VIEW w AS SELECT * FROM g").await;
-    assert!(resolve(&place, &text(), &Columns::default(), "g").await.unwrap_err().contains("triggers (tr)"));
-    assert!(resolve(&place, &text(), &Columns::default(), "w").await.unwrap_err().contains("view"));
+    assert!(
+        resolve(&place, &text(), &Columns::default(), "g")
+            .await
+            .expect_err("as the test has it")
+            .contains("triggers (tr)")
+    );
+    assert!(resolve(&place, &text(), &Columns::default(), "w").await.expect_err("as the test has it").contains("view"));
     place.drop().await;
 }
 
@@ -77,15 +82,15 @@ async fn what_fits_is_taken(server: Server) {
         rename: [("amt".to_owned(), "amount".to_owned())].into(),
         ..Columns::default()
     };
-    resolve(&place, &writer, &rules, "a").await.unwrap();
-    let unmapped = resolve(&place, &writer, &Columns::default(), "a").await.unwrap_err();
+    resolve(&place, &writer, &rules, "a").await.expect("as the test has it");
+    let unmapped = resolve(&place, &writer, &Columns::default(), "a").await.expect_err("as the test has it");
     assert!(unmapped.contains("`amt`") && unmapped.contains("`Note`"), "{unmapped}");
     let twice = Columns {
         rename: [("amt".to_owned(), "id".to_owned())].into(),
         exclude: ["Note".to_owned()].into(),
         ..Columns::default()
     };
-    assert!(resolve(&place, &writer, &twice, "a").await.unwrap_err().contains("two columns"));
+    assert!(resolve(&place, &writer, &twice, "a").await.expect_err("as the test has it").contains("two columns"));
     place.drop().await;
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn literal(value: &Val, kind: DatumKind) -> String {
         }
         (Val::Float(v), _) => format!("{:e}", f64::from(*v)),
         (Val::Double(v), _) => format!("{v:e}"),
-        (Val::Text(v), _) => mysql_async::Value::from(v).as_sql(false),
+        (Val::Text(v) | Val::Exact(v), _) => mysql_async::Value::from(v).as_sql(false),
         (Val::Bytes(v), _) => format!("X'{}'", v.iter().map(|b| format!("{b:02x}")).collect::<String>()),
     }
 }

@@ -153,11 +153,12 @@ async fn every_type_lands_exactly(server: Server) {
     place.run("INSERT INTO oracle (id) VALUES (3)").await;
     let mapping = place.mapping(&columns(), "t").await;
     let mut session = place.session().await;
-    let (mut lane, _) = place.claim(&mut session, &token(1)).await.unwrap();
+    let (mut lane, _) = place.claim(&mut session, &token(1)).await.expect("as the test has it");
     // NULL in the first row of a bulk statement, values later, and the other way round.
     let inserts =
         [Event::create(0, &null_row(3)), Event::create(1, &low(server, 1)), Event::create(2, &high(server, 2))];
-    let outcome = write(&mut session, &mut lane, &mapping, Policies::default(), &inserts).await.unwrap();
+    let outcome =
+        write(&mut session, &mut lane, &mapping, Policies::default(), &inserts).await.expect("as the test has it");
     assert_eq!((outcome.inserted, outcome.serial), (3, false));
     let expected = place.rows(&format!("{EXACT} FROM oracle ORDER BY id")).await;
     assert_eq!(place.rows(&format!("{EXACT} FROM t ORDER BY id")).await, expected);
@@ -167,7 +168,8 @@ async fn every_type_lands_exactly(server: Server) {
         Event::update(4, &high(server, 2), &low(server, 2)),
         Event::update(5, &null_row(3), &high(server, 3)),
     ];
-    let outcome = write(&mut session, &mut lane, &mapping, Policies::default(), &turn).await.unwrap();
+    let outcome =
+        write(&mut session, &mut lane, &mapping, Policies::default(), &turn).await.expect("as the test has it");
     assert_eq!((outcome.updated, outcome.serial), (3, false));
     place
         .run("UPDATE oracle SET id = id + 10; UPDATE oracle SET id = CASE id WHEN 13 THEN 1 WHEN 11 THEN 2 ELSE 3 END")
@@ -179,7 +181,8 @@ async fn every_type_lands_exactly(server: Server) {
         Event::delete(7, &null_row(1)),
         Event::delete(8, &high(server, 3)),
     ];
-    let outcome = write(&mut session, &mut lane, &mapping, Policies::default(), &back).await.unwrap();
+    let outcome =
+        write(&mut session, &mut lane, &mapping, Policies::default(), &back).await.expect("as the test has it");
     assert_eq!((outcome.updated, outcome.deleted, outcome.serial), (1, 2, false));
     assert_eq!(place.rows("SELECT id FROM t").await, ["2"]);
     place.drop().await;
@@ -195,16 +198,17 @@ async fn a_column_of_only_null_binds(server: Server) {
     ];
     let mapping = place.mapping(&writer, "t").await;
     let mut session = place.session().await;
-    let (mut lane, _) = place.claim(&mut session, &token(1)).await.unwrap();
+    let (mut lane, _) = place.claim(&mut session, &token(1)).await.expect("as the test has it");
     let row = |id, a: Val, b: Val| vec![Val::Int(id), a, b];
     let nulls: Vec<Event> = (0..5).map(|i| Event::create(i, &row(i, Val::Null, Val::Null))).collect();
-    write(&mut session, &mut lane, &mapping, Policies::default(), &nulls).await.unwrap();
+    write(&mut session, &mut lane, &mapping, Policies::default(), &nulls).await.expect("as the test has it");
     let mixed = [
         Event::create(5, &row(5, Val::Null, unscaled(i128::from(u64::MAX)))),
         Event::create(6, &row(6, text("x"), Val::Null)),
         Event::create(7, &row(7, text(""), unscaled(1))),
     ];
-    let outcome = write(&mut session, &mut lane, &mapping, Policies::default(), &mixed).await.unwrap();
+    let outcome =
+        write(&mut session, &mut lane, &mapping, Policies::default(), &mixed).await.expect("as the test has it");
     assert!(!outcome.serial);
     let rows = place.rows("SELECT id, a, b FROM t WHERE id > 3 ORDER BY id").await;
     assert_eq!(rows, ["4|NULL|NULL", "5|NULL|18446744073709551615", "6|x|NULL", "7||1"]);
@@ -224,7 +228,7 @@ async fn values_that_would_change_are_refused(server: Server) {
     let writer: Vec<WriterColumn> = names.iter().zip(kinds).map(|(name, kind)| column(name, kind)).collect();
     let mapping = place.mapping(&writer, "t").await;
     let mut session = place.session().await;
-    let (mut lane, _) = place.claim(&mut session, &token(1)).await.unwrap();
+    let (mut lane, _) = place.claim(&mut session, &token(1)).await.expect("as the test has it");
     let mut good = vec![Val::Null; names.len()];
     good[0] = Val::Int(1);
     good[7] = Val::Int(5);
@@ -272,14 +276,16 @@ async fn large_rows_are_cut_into_statements_or_refused(server: Server) {
     let mapping = place.mapping(&[column("id", DatumKind::Int), column("b", DatumKind::Bytes)], "t").await;
     let mut session = place.session().await;
     let limit = session.facts().max_allowed_packet;
-    let (mut lane, _) = place.claim(&mut session, &token(1)).await.unwrap();
+    let (mut lane, _) = place.claim(&mut session, &token(1)).await.expect("as the test has it");
     let row = |id: i64, size: usize| vec![Val::Int(id), Val::Bytes(vec![id as u8; size])];
     let mut events: Vec<Event> = (0..12).map(|i| Event::create(i, &row(i, 1_500_000))).collect();
     events.push(Event::create(12, &row(12, limit - 100_000)));
-    let outcome = write(&mut session, &mut lane, &mapping, Policies::default(), &events).await.unwrap();
+    let outcome =
+        write(&mut session, &mut lane, &mapping, Policies::default(), &events).await.expect("as the test has it");
     assert_eq!((outcome.inserted, outcome.serial), (13, false));
     let turned: Vec<Event> = (0..12).map(|i| Event::update(20 + i, &row(i, 1_500_000), &row(i, 1_400_000))).collect();
-    let outcome = write(&mut session, &mut lane, &mapping, Policies::default(), &turned).await.unwrap();
+    let outcome =
+        write(&mut session, &mut lane, &mapping, Policies::default(), &turned).await.expect("as the test has it");
     assert_eq!((outcome.updated, outcome.serial), (12, false));
     assert_eq!(place.rows("SELECT COUNT(*), SUM(LENGTH(b)) FROM t WHERE id < 12").await, ["12|16800000"]);
     let oversize = [Event::create(40, &row(40, 10)), Event::create(41, &row(41, limit))];
