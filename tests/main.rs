@@ -4,6 +4,7 @@ mod harness;
 
 mod apply_faults;
 mod capture_faults;
+mod compressed;
 mod input;
 mod kills;
 mod restarts;

@@ -62,6 +62,12 @@ impl Load {
         })
     }
 
+    /// Changes a setting of the writer's session.
+    pub(crate) async fn set(&mut self, setting: &str) -> Result<()> {
+        self.database.run(&format!("SET SESSION {setting}")).await?;
+        Ok(())
+    }
+
     /// The events that a subscriber must see of what was committed so far.
     pub(crate) fn counts(&self) -> Counts {
         self.model.counts

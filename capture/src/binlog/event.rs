@@ -10,9 +10,12 @@ use bytes::Bytes;
 use schemas::gtid::Gtid;
 use schemas::{Code, Error, Result};
 
+use super::compressed;
 use super::cursor::Cursor;
 use super::payload::Payload;
 
+/// The largest event that a server takes into its binlog is bounded by max_allowed_packet, at most 1 GiB.
+pub(super) const MAX_EVENT: usize = (1 << 30) + (64 << 10);
 /// Length of the header before every event's body.
 pub const HEADER_LENGTH: usize = 19;
 
@@ -57,6 +60,8 @@ pub(super) mod kind {
     pub(in super::super) const GTID: u8 = 162;
     pub(in super::super) const GTID_LIST: u8 = 163;
     pub(in super::super) const START_ENCRYPTION: u8 = 164;
+    pub(in super::super) const QUERY_COMPRESSED: u8 = 165;
+    pub(in super::super) const DELETE_ROWS_COMPRESSED: u8 = 171;
 }
 
 /// An event as the server sent it, its checksum verified and taken off.
@@ -82,20 +87,29 @@ impl RawEvent {
         self.flags & FLAG_ARTIFICIAL != 0
     }
 
+    /// The event as it is without MariaDB's compression of single events; most are as they are.
+    ///
+    /// # Errors
+    /// `BinlogCorrupt` (OT3005) where it cannot be unpacked.
+    pub fn plain(self) -> Result<Self> {
+        match compressed::plain_type(self.event_type) {
+            None => Ok(self),
+            Some(plain_type) => compressed::unpack(&self, plain_type).ok_or_else(|| self.corrupt("cannot be unpacked")),
+        }
+    }
+
     /// Takes the event apart.
     ///
     /// # Errors
     /// `BinlogCorrupt` (OT3005) where the bytes don't hold what the type promises.
     pub fn parse(&self) -> Result<Event<'_>> {
-        parse(self).ok_or_else(|| {
-            Error::new(
-                Code::BinlogCorrupt,
-                format!(
-                    "the event of type {} ending at {} (server {}) is shorter than its fields",
-                    self.event_type, self.log_pos, self.server_id
-                ),
-            )
-        })
+        parse(self).ok_or_else(|| self.corrupt("is shorter than its fields"))
+    }
+
+    fn corrupt(&self, what: &str) -> Error {
+        let Self { event_type, log_pos, server_id, .. } = self;
+        let message = format!("the event of type {event_type} ending at {log_pos} (server {server_id}) {what}");
+        Error::new(Code::BinlogCorrupt, message)
     }
 }
 
@@ -331,8 +345,8 @@ fn type_name(event_type: u8) -> Option<&'static str> {
         18 => "EXECUTE_LOAD_QUERY (LOAD DATA logged as a statement)",
         20..=22 => "rows of a format before 5.1",
         kind::INCIDENT => "INCIDENT (the server lost events)",
-        165 => "QUERY_COMPRESSED (log_bin_compress=ON)",
-        166..=171 => "compressed rows (log_bin_compress=ON)",
+        // made plain before they are taken apart
+        kind::QUERY_COMPRESSED..=kind::DELETE_ROWS_COMPRESSED => "a compressed one (log_bin_compress=ON)",
         _ => return None,
     })
 }

@@ -10,6 +10,7 @@
 //! Bytes from the server are never trusted: everything here answers damaged input with an error and never panics.
 
 pub mod channel;
+mod compressed;
 mod cursor;
 pub mod event;
 pub mod payload;

@@ -11,10 +11,8 @@ use bytes::Bytes;
 use schemas::{Code, Error, Result};
 
 use super::cursor::Cursor;
-use super::event::{HEADER_LENGTH, RawEvent, kind};
+use super::event::{HEADER_LENGTH, MAX_EVENT, RawEvent, kind};
 
-/// The largest event that a server takes into its binlog is bounded by max_allowed_packet, at most 1 GiB.
-const MAX_EVENT: usize = (1 << 30) + (64 << 10);
 /// The largest window that servers compress with, as a power of two.
 const MAX_WINDOW: u32 = 27;
 

@@ -246,6 +246,7 @@ impl Publisher {
     /// An event that starts at `start`, or that stands in a compressed one which does.
     fn event(&mut self, raw: RawEvent, start: u64) -> Step {
         let end = raw.log_pos;
+        let raw = raw.plain().map_err(|e| self.refuse(e))?;
         match raw.parse().map_err(|e| self.refuse(e))? {
             Event::Gtid(gtid) => self.begin(&gtid, &raw),
             Event::TableMap { table_id, .. } => self.table_map(table_id, &raw),
