@@ -14,6 +14,7 @@ mod reserved;
 mod routes;
 mod size;
 mod source;
+mod start;
 mod target;
 mod templates;
 mod text;
@@ -34,7 +35,8 @@ pub use pipeline::{
 };
 pub use routes::Routes;
 pub use size::Size;
-pub use source::{SYSTEM_SCHEMAS, Source, Start, TopicOverride, TopicSettings, Topics};
+pub use source::{SYSTEM_SCHEMAS, Source, TopicOverride, TopicSettings, Topics};
+pub use start::{FIRST_POSITION, PositionMode, Start};
 pub use target::{DEFAULT_SCHEMA, Target, TargetType, Tls, TlsMode};
 pub use templates::{Targets, Template};
 pub use text::{MAX_BYTES, json_schema};

@@ -153,6 +153,11 @@ impl GtidPosition {
         }
     }
 
+    /// Takes the closed interval of a MySQL source in.
+    pub fn add_interval(&mut self, source: GtidSource, start: u64, last: u64) {
+        self.set.add_interval(source, start, last);
+    }
+
     /// Takes everything in that another position contains.
     pub fn merge(&mut self, other: &Self) {
         for gtid in other.domains.values() {

@@ -128,8 +128,6 @@ fn wrong_values_are_named_with_their_path() {
 #[test]
 fn settings_of_later_versions_are_refused_as_such() {
     let cases = [
-        (with(Kind::Source, "start: {timestamp: '2026-01-01T00:00:00Z'}"), "start.timestamp"),
-        (with(Kind::Source, "start: {file: binlog.1, position: 4}"), "start.file"),
         (with(Kind::Source, "topics: {partitions: 8}"), "topics.partitions"),
         (with(Kind::Source, "topics: {overrides: [{tables: a.b, partitions: 8}]}"), "topics.overrides[0].partitions"),
         (with(Kind::Source, "topics: {names: {a.b: c}}"), "topics.names"),

@@ -1,6 +1,7 @@
 //! The binlog of one source: connecting to the server, the dump, and the parts of its events.
 //!
-//! * [`server`]: the connection, the checks of settings and grants, the facts of the server, the start position.
+//! * [`server`]: the connection, the checks of settings and grants, the facts of the server.
+//! * [`place`]: where a source can begin, and whether it can go on from a checkpoint.
 //! * [`reader`]: the dump itself, checked event by event, into a [`channel`] bounded in bytes.
 //! * [`event`]: a raw event taken apart without copying.
 //! * [`payload`]: the events of a compressed transaction, one at a time.
@@ -13,9 +14,12 @@ pub mod channel;
 mod compressed;
 mod cursor;
 pub mod event;
+mod gtid_sets;
 pub mod payload;
+pub mod place;
 mod position;
 pub mod reader;
+mod scan;
 pub mod server;
 mod settings;
 pub mod statement;

@@ -20,15 +20,18 @@ use mysql_async::{BinlogStream, BinlogStreamRequest};
 use mysql_common::binlog::consts::BinlogChecksumAlg;
 use mysql_common::binlog::events::Event as WireEvent;
 use mysql_common::proto::codec::error::PacketCodecError;
-use schemas::gtid::GtidPosition;
+use schemas::checkpoint::Flavor;
+use schemas::documents::FIRST_POSITION;
 use schemas::{Code, Error, Result};
 use tokio_util::sync::CancellationToken;
 
 pub use super::channel::{Chunk, Received, Receiver, Sender, channel};
 pub use super::event::RawEvent;
-use super::event::{HEADER_LENGTH, kind};
+use super::event::{Event, HEADER_LENGTH, kind};
+use super::gtid_sets;
 use super::position::{Header, Position};
-pub use super::server::{SourceServer, connect, resolve_start};
+pub use super::place::{Entry, Place, resolve_start};
+pub use super::server::{SourceServer, connect};
 
 /// A chunk is handed over at this size even when the stream has more ready.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -46,22 +49,24 @@ pub struct ReadOptions {
     pub server_id: u32,
     /// How often a quiet server says so. Three of these without a byte end the dump.
     pub heartbeat: Duration,
+    /// End in order where the binlog ends, instead of waiting for more.
+    pub until_end: bool,
 }
 
 impl Default for ReadOptions {
     /// A random server_id in the upper half of the range, where people don't number servers, and 5 s.
     fn default() -> Self {
-        Self { server_id: rand::random::<u32>() | 0x8000_0000, heartbeat: Duration::from_secs(5) }
+        Self { server_id: rand::random::<u32>() | 0x8000_0000, heartbeat: Duration::from_secs(5), until_end: false }
     }
 }
 
-/// Reads the binlog behind `start` into `sender` until `shutdown`, the end of the receiver, or an error.
+/// Reads the binlog from `start` on into `sender` until `shutdown`, the end of the receiver, or an error.
 ///
 /// # Errors
 /// `SourceDisconnected` and `SourceUnreachable` (connect again), `BinlogPurged`, `BinlogCorrupt`, `SourceGrant`.
 pub async fn read(
     server: &SourceServer,
-    start: &GtidPosition,
+    start: &Entry,
     options: &ReadOptions,
     sender: Sender,
     shutdown: CancellationToken,
@@ -82,6 +87,9 @@ pub async fn read(
         position: Position::default(),
         silence: options.heartbeat * 3,
         greeted: false,
+        until_end: options.until_end,
+        skip: start.beyond_request(),
+        unpacked: 0,
     };
     // mysql_async unwraps on events shorter than their header says; such a panic is damaged input.
     let outcome = AssertUnwindSafe(dump.run(&shutdown)).catch_unwind().await;
@@ -94,19 +102,48 @@ pub async fn read(
     Err(error)
 }
 
-async fn begin(server: &SourceServer, start: &GtidPosition, options: &ReadOptions) -> Result<BinlogStream> {
+async fn begin(server: &SourceServer, start: &Entry, options: &ReadOptions) -> Result<BinlogStream> {
     let mut conn = server.dump_connection().await?;
-    let heartbeat = u64::try_from(options.heartbeat.as_nanos()).unwrap_or(u64::MAX);
-    // mysql_async itself asks for checksums ("ALL": as they are in the file) when it registers. A publisher that waits
-    // for Kafka lets the server wait; the usual minute would end the dump.
-    let session = format!(
-        "SET @mariadb_slave_capability=4, @slave_connect_state='{start}', @slave_gtid_strict_mode=1, \
-         @slave_gtid_ignore_duplicates=0, @master_heartbeat_period={heartbeat}, SESSION net_write_timeout=600"
-    );
+    let session = session(server, start, options);
     conn.query_drop(session).await.map_err(|e| server.failed("prepare the binlog dump", e))?;
-    conn.get_binlog_stream(BinlogStreamRequest::new(options.server_id).with_pos(4))
-        .await
-        .map_err(|e| server.failed("start the binlog dump", e))
+    let mut request = BinlogStreamRequest::new(options.server_id).with_pos(FIRST_POSITION);
+    if options.until_end {
+        request = request.with_non_blocking();
+    }
+    match start {
+        Entry::Gtid(position) if server.flavor == Flavor::Mysql => {
+            request = request.with_gtid().with_gtid_set(gtid_sets::sids(position)?);
+        }
+        Entry::Gtid(_) => {}
+        Entry::File { file, position } => {
+            request = request.with_filename(file.as_bytes());
+            // The request holds 32 bits. Beyond them the file is read from its head, and what lies before is left out.
+            if *position <= u64::from(u32::MAX) {
+                request = request.with_pos(*position);
+            }
+        }
+    }
+    conn.get_binlog_stream(request).await.map_err(|e| server.failed("start the binlog dump", e))
+}
+
+/// What the dump's session must be like. mysql_async itself asks for checksums ("ALL": as they are in the file) when it
+/// registers. A publisher that waits for Kafka lets the server wait; the usual minute would end the dump.
+fn session(server: &SourceServer, start: &Entry, options: &ReadOptions) -> String {
+    let heartbeat = u64::try_from(options.heartbeat.as_nanos()).unwrap_or(u64::MAX);
+    match (server.flavor, start) {
+        (Flavor::Mysql, _) => format!(
+            // A uuid of its own, or the server would end the dump of another reader without one.
+            "SET @source_heartbeat_period={heartbeat}, @source_binlog_checksum=@@global.binlog_checksum, \
+             @replica_uuid=UUID(), @slave_uuid=UUID(), SESSION net_write_timeout=600"
+        ),
+        (Flavor::Mariadb, Entry::Gtid(position)) => format!(
+            "SET @mariadb_slave_capability=4, @slave_connect_state='{position}', @slave_gtid_strict_mode=1, \
+             @slave_gtid_ignore_duplicates=0, @master_heartbeat_period={heartbeat}, SESSION net_write_timeout=600"
+        ),
+        (Flavor::Mariadb, Entry::File { .. }) => format!(
+            "SET @mariadb_slave_capability=4, @master_heartbeat_period={heartbeat}, SESSION net_write_timeout=600"
+        ),
+    }
 }
 
 /// Why the loop ended before its time.
@@ -123,6 +160,11 @@ struct Dump {
     position: Position,
     silence: Duration,
     greeted: bool,
+    until_end: bool,
+    /// Leave out what ends at or before this offset of the first file; 0 for nothing.
+    skip: u64,
+    /// Bytes of the events still to come that mysql_async unpacked from a compressed transaction.
+    unpacked: u64,
 }
 
 impl Dump {
@@ -144,8 +186,15 @@ impl Dump {
             };
             let event = match next {
                 Some(event) => event.map_err(Stop::Mysql)?,
+                None if self.until_end => {
+                    self.hand_over(shutdown).await;
+                    return Ok(());
+                }
                 None => return Err(Stop::Failed(self.position.disconnected("the server ended the stream"))),
             };
+            if self.is_unpacked(&event) {
+                continue;
+            }
             self.accept(&event).map_err(Stop::Failed)?;
             if self.chunk.bytes() >= CHUNK_BYTES && !self.hand_over(shutdown).await {
                 return Ok(());
@@ -214,10 +263,29 @@ impl Dump {
         let of_a_file = !raw.is_artificial() && raw.event_type != kind::FORMAT_DESCRIPTION;
         self.greeted |= of_a_file || raw.event_type == kind::HEARTBEAT;
         if raw.event_type == kind::ROTATE {
+            if !raw.is_artificial() {
+                self.skip = 0;
+            }
             self.position.rotate(&raw)?;
         }
-        self.chunk.push(raw);
+        if let Event::Payload(payload) = raw.parse()? {
+            self.unpacked = payload.size();
+        }
+        if raw.log_pos > self.skip || !of_a_file || raw.event_type == kind::ROTATE {
+            self.chunk.push(raw);
+        }
         Ok(())
+    }
+
+    /// Whether the event is one that mysql_async unpacked by itself, behind the compressed event that holds it. They are
+    /// left out: it hides what it cannot unpack, so the publisher unpacks again and checks.
+    fn is_unpacked(&mut self, event: &WireEvent) -> bool {
+        let Some(left) = self.unpacked.checked_sub(u64::from(event.header().event_size())) else {
+            self.unpacked = 0;
+            return false;
+        };
+        self.unpacked = left;
+        true
     }
 
     /// A body of its own, out of a shared allocation where it is small.
@@ -266,7 +334,7 @@ fn header_bytes(event: &WireEvent) -> [u8; HEADER_LENGTH] {
 /// The error of a broken stream, by what the server or the connection said.
 async fn describe(
     server: &SourceServer,
-    start: &GtidPosition,
+    start: &Entry,
     position: &Position,
     error: mysql_async::Error,
 ) -> Error {
@@ -300,7 +368,7 @@ const CONNECTION_CLOSED: &str = "connection closed";
 /// The error of a dump that the server refused or ended.
 async fn refused(
     server: &SourceServer,
-    start: &GtidPosition,
+    start: &Entry,
     position: &Position,
     error: &mysql_async::ServerError,
 ) -> Error {
@@ -308,17 +376,23 @@ async fn refused(
     const ACCESS_DENIED: [u16; 3] = [1044, 1045, 1227];
 
     let text = error.message.as_str();
+    let says = |parts: &[&str]| error.code == MASTER_FATAL && parts.iter().any(|part| text.contains(part));
     let purged = ["Could not find", "not in the master's binlog", "purged", "requested to start from"];
+    let lost = ["has more GTIDs", "start replication from position"];
+    let clash = ["same server_uuid", "same server_id"];
     let damaged = ["CRC", "checksum", "truncated", "corrupt", "bogus data", "Start binlog_dump"];
     let described = if ACCESS_DENIED.contains(&error.code) {
         let user = &server.user;
-        let remedy = format!("GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO {user}");
+        let remedy = format!("GRANT REPLICATION SLAVE ON *.* TO {user}");
         Error::new(Code::SourceGrant, format!("the server refuses the binlog dump: {text}; run: {remedy}"))
-    } else if error.code == MASTER_FATAL && purged.iter().any(|p| text.contains(p)) {
+    } else if says(&clash) {
+        // Server ids are drawn anew for each dump.
+        position.disconnected(&format!("another reader of {} came with the same server_id ({text})", server.address))
+    } else if says(&lost) || says(&purged) {
+        let code = if says(&lost) { Code::HistoryLost } else { Code::BinlogPurged };
         let available = server.available().await;
-        let from = if start.is_empty() { "the beginning".to_owned() } else { format!("GTID {start}") };
-        Error::new(Code::BinlogPurged, format!("the server cannot send its binlog from {from} on: {text}; {available}"))
-    } else if error.code == MASTER_FATAL && damaged.iter().any(|d| text.contains(d)) {
+        Error::new(code, format!("the server cannot send its binlog from {start} on: {text}; {available}"))
+    } else if says(&damaged) {
         position.corrupt(&format!("the server cannot read its binlog: {text}"))
     } else {
         position.disconnected(&format!("the server ended the dump: {} {text}", error.code))

@@ -1,4 +1,4 @@
-//! The source server: connecting to the first address that answers, its facts, and where its binlog can be entered.
+//! The source server: connecting to the first address that answers, and its facts.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -8,8 +8,9 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, Row};
 use schemas::check::Level;
 use schemas::checkpoint::Flavor;
-use schemas::documents::{Source, Start};
-use schemas::gtid::GtidPosition;
+use schemas::checkpoint::ServerIdentity;
+use schemas::documents::{PositionMode, Source};
+use schemas::gtid::Uuid;
 use schemas::server::ServerAccess;
 use schemas::table::{ColumnType, TableStructure};
 use schemas::{Code, Error, Result};
@@ -52,6 +53,10 @@ pub struct SourceServer {
     pub version: String,
     /// Its server_id.
     pub server_id: u32,
+    /// Its server_uuid; MySQL only.
+    pub server_uuid: Option<Uuid>,
+    /// Whether its binlog can be read by GTID: always on MariaDB, with `gtid_mode=ON` on MySQL.
+    pub gtids: bool,
     /// Its collations.
     pub collations: Collations,
 }
@@ -80,12 +85,15 @@ pub(crate) async fn inspect(source: &Source) -> Result<(SourceServer, Vec<Verdic
         flavor: Flavor::Mariadb,
         version: String::new(),
         server_id: 0,
+        server_uuid: None,
+        gtids: true,
         collations: Collations::default(),
     };
     server.version = server.ask(conn.query_first("SELECT VERSION()")).await?.unwrap_or_default();
     let mut verdicts = vec![settings::judge_version(&server.version)];
     if verdicts[0].level == Level::Ok {
-        verdicts.extend(server.learn(&mut conn).await?);
+        server.flavor = settings::version(&server.version).map_or(Flavor::Mariadb, |(flavor, _)| flavor);
+        verdicts.extend(server.learn(&mut conn, source.position).await?);
     }
     close(conn).await;
     Ok((server, verdicts))
@@ -106,7 +114,7 @@ async fn first_answer(options: &[Opts]) -> Result<(Opts, Conn)> {
 }
 
 /// Says goodbye; a connection that is already broken needs none.
-async fn close(conn: Conn) {
+pub(super) async fn close(conn: Conn) {
     if let Err(error) = conn.disconnect().await {
         tracing::debug!(%error, "a connection to the source did not close in order");
     }
@@ -145,7 +153,7 @@ impl SourceServer {
     }
 
     /// A query's result within the time that a server has for it.
-    async fn ask<T>(&self, query: impl Future<Output = mysql_async::Result<T>>) -> Result<T> {
+    pub(super) async fn ask<T>(&self, query: impl Future<Output = mysql_async::Result<T>>) -> Result<T> {
         match tokio::time::timeout(ANSWER, query).await {
             Ok(answer) => answer.map_err(|e| self.failed("query the server", e)),
             Err(_) => {
@@ -155,9 +163,25 @@ impl SourceServer {
         }
     }
 
-    /// Reads facts, settings and grants of a MariaDB server.
-    async fn learn(&mut self, conn: &mut Conn) -> Result<Vec<Verdict>> {
-        let columns = settings::VARIABLES.map(|name| format!("CAST(@@global.{name} AS CHAR) AS {name}")).join(", ");
+    /// Which server it is, for checkpoints.
+    pub fn identity(&self) -> ServerIdentity {
+        ServerIdentity {
+            flavor: self.flavor,
+            server_id: self.server_id,
+            server_uuid: self.server_uuid.map(|uuid| uuid.to_string()),
+        }
+    }
+
+    /// Whether the server is of this version or newer.
+    pub(super) fn is_from(&self, version: settings::Version) -> bool {
+        settings::version(&self.version).is_some_and(|(_, own)| own >= version)
+    }
+
+    /// Reads facts, settings and grants.
+    async fn learn(&mut self, conn: &mut Conn, mode: PositionMode) -> Result<Vec<Verdict>> {
+        let variables = settings::variables(self.flavor);
+        let columns = variables.iter().map(|name| format!("CAST(@@global.{name} AS CHAR) AS {name}"));
+        let columns = columns.collect::<Vec<_>>().join(", ");
         let row: Option<Row> = self.ask(conn.query_first(format!("SELECT {columns}"))).await?;
         let value = |name: &str| -> String {
             let value = row.as_ref().and_then(|row| row.get_opt::<Option<String>, _>(name));
@@ -166,16 +190,32 @@ impl SourceServer {
         self.server_id = value("server_id").parse().unwrap_or_default();
         let current: Option<String> = self.ask(conn.query_first("SELECT CURRENT_USER()")).await?;
         self.user = quoted_account(&current.unwrap_or_default());
-        let grants: Vec<String> = self.ask(conn.query("SHOW GRANTS")).await?;
+        if self.flavor == Flavor::Mysql {
+            self.server_uuid = value("server_uuid").parse().ok();
+            self.gtids = value("gtid_mode") == "ON";
+        }
+        let grants = self.read_grants(conn).await?;
         self.collations = self.read_collations(conn).await?;
-        let mut verdicts = settings::judge_variables(value);
-        verdicts.extend(settings::judge_grants(&grants, &self.user));
+        let mut verdicts = settings::judge_variables(self.flavor, mode, value);
+        verdicts.extend(settings::judge_grants(self.flavor, &grants, &self.user));
         Ok(verdicts)
+    }
+
+    /// The lines of SHOW GRANTS with what active roles add; MariaDB shows that by itself.
+    async fn read_grants(&self, conn: &mut Conn) -> Result<Vec<String>> {
+        let mut sql = "SHOW GRANTS".to_owned();
+        if self.flavor == Flavor::Mysql {
+            let roles: Option<String> = self.ask(conn.query_first("SELECT CURRENT_ROLE()")).await?;
+            if let Some(roles) = roles.filter(|roles| !roles.is_empty() && roles != "NONE") {
+                sql = format!("SHOW GRANTS FOR CURRENT_USER() USING {roles}");
+            }
+        }
+        self.ask(conn.query(sql)).await
     }
 
     async fn read_collations(&self, conn: &mut Conn) -> Result<Collations> {
         // Since 10.10 one collation name stands for several character sets, each with an id of its own.
-        let sql = if settings::mariadb_version(&self.version) >= Some((10, 10, 0)) {
+        let sql = if self.flavor == Flavor::Mariadb && self.is_from((10, 10, 0)) {
             "SELECT ID, CHARACTER_SET_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY \
              WHERE ID IS NOT NULL AND CHARACTER_SET_NAME IS NOT NULL"
         } else {
@@ -184,91 +224,6 @@ impl SourceServer {
         };
         let pairs: Vec<(u64, String)> = self.ask(conn.query(sql)).await?;
         Ok(pairs.into_iter().collect())
-    }
-
-    /// In words: the part of the binlog that the server still has.
-    pub(super) async fn available(&self) -> String {
-        let read = async {
-            let mut conn = self.connection().await?;
-            let first = self.earliest(&mut conn).await?;
-            let last = self.latest(&mut conn).await?;
-            close(conn).await;
-            Ok::<_, Error>((first, last))
-        };
-        match read.await {
-            Ok((first, last)) if first.is_empty() => format!("it has everything up to GTID {last}"),
-            Ok((first, last)) => format!("it has what is behind GTID {first}, up to GTID {last}"),
-            Err(error) => format!("what it has could not be read ({error})"),
-        }
-    }
-
-    async fn latest(&self, conn: &mut Conn) -> Result<GtidPosition> {
-        let text: Option<String> = self.ask(conn.query_first("SELECT @@global.gtid_binlog_pos")).await?;
-        self.position(&text.unwrap_or_default())
-    }
-
-    /// The position at the head of the oldest file.
-    async fn earliest(&self, conn: &mut Conn) -> Result<GtidPosition> {
-        let oldest: Option<Row> = self.ask(conn.query_first("SHOW BINARY LOGS")).await?;
-        let file: Option<String> = oldest.and_then(|row| row.get_opt(0)).and_then(Result::ok);
-        let Some(file) = file else {
-            return Err(Error::new(Code::SourceSetting, format!("{}: the server has no binlog files", self.address)));
-        };
-        let text: Option<Option<String>> = self.ask(conn.exec_first("SELECT BINLOG_GTID_POS(?, 4)", (&file,))).await?;
-        match text.flatten() {
-            Some(text) => self.position(&text),
-            // NULL: the file went away in between, or cannot be read.
-            None => {
-                let message = format!("{}: the GTID position at the head of {file} cannot be read", self.address);
-                Err(Error::new(Code::SourceUnreachable, message))
-            }
-        }
-    }
-
-    fn position(&self, text: &str) -> Result<GtidPosition> {
-        text.parse().map_err(|e: Error| {
-            let message = format!("{}: the server's GTID position {text:?} cannot be read", self.address);
-            Error::new(Code::SourceSetting, message).with_source(e)
-        })
-    }
-}
-
-/// Turns `latest`, `earliest` or a GTID position into the position to start behind.
-///
-/// # Errors
-/// `SourceUnreachable`, `SourceGrant`.
-pub async fn resolve_start(server: &SourceServer, start: &Start) -> Result<GtidPosition> {
-    if let Start::Gtid(position) = start {
-        return Ok(position.clone());
-    }
-    let mut conn = server.connection().await?;
-    let position = match start {
-        Start::Latest => server.latest(&mut conn).await,
-        _ => server.earliest(&mut conn).await,
-    };
-    close(conn).await;
-    position
-}
-
-/// Refuses a server on which XA transactions are prepared: a position taken now lies behind their rows, and their commit
-/// would pass with nothing to publish. A new source asks before and after its position is taken.
-///
-/// # Errors
-/// `SourceSetting` when there are any; `SourceUnreachable` when the server cannot be asked.
-pub async fn refuse_prepared(server: &SourceServer) -> Result<()> {
-    let mut conn = server.connection().await?;
-    let prepared = server.ask(conn.query::<mysql_async::Row, _>("XA RECOVER")).await;
-    close(conn).await;
-    match prepared?.len() {
-        0 => Ok(()),
-        count => {
-            let message = format!(
-                "{}: {count} prepared XA transactions (XA RECOVER lists them), whose rows lie before the start; \
-                 commit or roll them back, then put the source again",
-                server.address
-            );
-            Err(Error::new(Code::SourceSetting, message))
-        }
     }
 }
 

@@ -4,23 +4,46 @@
 //! lists them all.
 
 use schemas::check::{Finding, Level};
+use schemas::checkpoint::Flavor;
+use schemas::documents::PositionMode;
 use schemas::{Code, Error};
 
 /// The oldest MariaDB that writes full metadata into TABLE_MAP.
-const OLDEST: (u16, u16, u16) = (10, 5, 0);
+const OLDEST_MARIADB: Version = (10, 5, 0);
+/// The oldest MySQL whose variables have the names that are asked for here.
+const OLDEST_MYSQL: Version = (8, 0, 26);
+
+/// A server's version.
+pub(super) type Version = (u16, u16, u16);
 
 /// The variables asked for, in this order.
-pub(super) const VARIABLES: [&str; 9] = [
-    "server_id",
-    "log_bin",
-    "binlog_format",
-    "binlog_row_image",
-    "binlog_row_metadata",
-    "binlog_checksum",
-    "log_bin_compress",
-    "log_slave_updates",
-    "gtid_slave_pos",
-];
+pub(super) fn variables(flavor: Flavor) -> &'static [&'static str] {
+    match flavor {
+        Flavor::Mariadb => &[
+            "server_id",
+            "log_bin",
+            "binlog_format",
+            "binlog_row_image",
+            "binlog_row_metadata",
+            "binlog_checksum",
+            "log_bin_compress",
+            "log_slave_updates",
+            "gtid_slave_pos",
+        ],
+        Flavor::Mysql => &[
+            "server_id",
+            "server_uuid",
+            "log_bin",
+            "binlog_format",
+            "binlog_row_image",
+            "binlog_row_metadata",
+            "binlog_row_value_options",
+            "binlog_checksum",
+            "log_replica_updates",
+            "gtid_mode",
+        ],
+    }
+}
 
 /// One rule and how the server stands to it.
 #[derive(Debug, Clone)]
@@ -65,34 +88,45 @@ impl Verdict {
     }
 }
 
-/// `10.11.6-MariaDB-log` as numbers; `None` for a server that is not MariaDB or has no such version.
-pub(super) fn mariadb_version(text: &str) -> Option<(u16, u16, u16)> {
-    if !text.to_ascii_lowercase().contains("mariadb") {
+/// `10.11.6-MariaDB-log` or `9.7.4-2` as kind and numbers; `None` for a server that is neither or has no such version.
+pub(super) fn version(text: &str) -> Option<(Flavor, Version)> {
+    let lower = text.to_ascii_lowercase();
+    let flavor = if lower.contains("mariadb") { Flavor::Mariadb } else { Flavor::Mysql };
+    // These speak MySQL's protocol and have no binlog of their own to dump, or another one.
+    if ["tidb", "oceanbase", "doris", "starrocks", "vitess", "singlestore"].iter().any(|other| lower.contains(other)) {
         return None;
     }
     // Old replication protocols made MariaDB put this in front of its version.
     let text = text.strip_prefix("5.5.5-").unwrap_or(text);
     let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u16>);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?))
+    Some((flavor, (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?)))
 }
 
 /// Judges the version.
 pub(crate) fn judge_version(text: &str) -> Verdict {
     let wrong = |message: String, remedy: &str| Verdict::wrong("version", Code::SourceSetting, message, remedy);
-    match mariadb_version(text) {
+    match version(text) {
         None => wrong(
-            format!("the server is {text}; this version reads MariaDB only"),
-            "use a MariaDB server of 10.5 or newer as source",
+            format!("the server is {text}, neither MariaDB nor MySQL"),
+            "use a MariaDB server of 10.5 or newer or a MySQL server of 8.0.26 or newer as source",
         ),
-        Some(version) if version < OLDEST => {
+        Some((Flavor::Mariadb, version)) if version < OLDEST_MARIADB => {
             wrong(format!("the server is MariaDB {text}; 10.5 is the oldest that can be read"), "upgrade the server")
         }
-        Some(_) => Verdict::ok("version", format!("MariaDB {text}")),
+        Some((Flavor::Mysql, version)) if version < OLDEST_MYSQL => {
+            wrong(format!("the server is MySQL {text}; 8.0.26 is the oldest that can be read"), "upgrade the server")
+        }
+        Some((Flavor::Mariadb, _)) => Verdict::ok("version", format!("MariaDB {text}")),
+        Some((Flavor::Mysql, _)) => Verdict::ok("version", format!("MySQL {text}")),
     }
 }
 
-/// Judges the values of [`VARIABLES`].
-pub(crate) fn judge_variables(value: impl Fn(&str) -> String) -> Vec<Verdict> {
+/// Judges the values of [`variables`].
+pub(crate) fn judge_variables(flavor: Flavor, mode: PositionMode, value: impl Fn(&str) -> String) -> Vec<Verdict> {
+    let section = match flavor {
+        Flavor::Mariadb => "[mariadbd]",
+        Flavor::Mysql => "[mysqld]",
+    };
     let must = |name: &str, wanted: &[&str], remedy: &str| {
         let found = value(name);
         if wanted.iter().any(|w| w.eq_ignore_ascii_case(&found)) {
@@ -101,36 +135,57 @@ pub(crate) fn judge_variables(value: impl Fn(&str) -> String) -> Vec<Verdict> {
         let message = format!("{name} is {found}, not {}", wanted[0]);
         Verdict::wrong(name, Code::SourceSetting, message, remedy)
     };
+    let in_file = |line: &str| format!("put `{line}` under {section} of the server's configuration and restart it");
     let mut verdicts = vec![
-        must("log_bin", &["ON", "1"], "put `log_bin` under [mariadbd] of the server's configuration and restart it"),
+        must("log_bin", &["ON", "1"], &in_file("log_bin")),
         must("binlog_format", &["ROW"], "SET GLOBAL binlog_format=ROW"),
         must("binlog_row_image", &["FULL"], "SET GLOBAL binlog_row_image=FULL"),
         must("binlog_row_metadata", &["FULL"], "SET GLOBAL binlog_row_metadata=FULL"),
-        must("log_bin_compress", &["OFF", "0"], "SET GLOBAL log_bin_compress=OFF"),
         must("binlog_checksum", &["CRC32"], "SET GLOBAL binlog_checksum=CRC32"),
     ];
-    // A server that has never replicated has nothing to pass on.
-    if !value("gtid_slave_pos").is_empty() {
-        let remedy = "put `log_slave_updates` under [mariadbd] and restart the server";
-        verdicts.push(must("log_slave_updates", &["ON", "1"], remedy));
+    match flavor {
+        Flavor::Mariadb => {
+            verdicts.push(must("log_bin_compress", &["OFF", "0"], "SET GLOBAL log_bin_compress=OFF"));
+            // A server that has never replicated has nothing to pass on.
+            if !value("gtid_slave_pos").is_empty() {
+                verdicts.push(must("log_slave_updates", &["ON", "1"], &in_file("log_slave_updates")));
+            }
+        }
+        Flavor::Mysql => {
+            verdicts.push(must("binlog_row_value_options", &[""], "SET GLOBAL binlog_row_value_options=''"));
+            verdicts.push(must("log_replica_updates", &["ON", "1"], &in_file("log_replica_updates")));
+            verdicts.push(judge_gtid_mode(mode, &value("gtid_mode")));
+        }
     }
     for verdict in &mut verdicts {
-        // Without checksums damage goes unseen, and a replica without log_slave_updates hides what it replicates;
-        // neither is wrong on every server.
-        if verdict.level == Level::Error && ["binlog_checksum", "log_slave_updates"].contains(&verdict.subject.as_str())
-        {
+        // Without checksums damage goes unseen, and a replica that does not log what it replicates hides it; neither is
+        // wrong on every server.
+        let lesser = ["binlog_checksum", "log_slave_updates", "log_replica_updates"];
+        if verdict.level == Level::Error && lesser.contains(&verdict.subject.as_str()) {
             *verdict = verdict.clone().warning();
         }
     }
     if value("server_id") == "0" {
-        let remedy = "put `server_id` under [mariadbd] of the server's configuration and restart it";
-        verdicts.push(Verdict::wrong("server_id", Code::SourceSetting, "server_id is 0".to_owned(), remedy));
+        let (message, remedy) = ("server_id is 0".to_owned(), in_file("server_id = 1"));
+        verdicts.push(Verdict::wrong("server_id", Code::SourceSetting, message, &remedy));
     }
     verdicts
 }
 
-/// Judges the lines of SHOW GRANTS for `user`, as the server spells it.
-pub(crate) fn judge_grants(lines: &[String], user: &str) -> Vec<Verdict> {
+/// Without GTIDs a position means something on one server only.
+fn judge_gtid_mode(mode: PositionMode, found: &str) -> Verdict {
+    if found == "ON" || mode == PositionMode::File {
+        return Verdict::ok("gtid_mode", format!("gtid_mode is {found}"));
+    }
+    let steps = "SET GLOBAL enforce_gtid_consistency=ON; SET GLOBAL gtid_mode=OFF_PERMISSIVE; \
+                 SET GLOBAL gtid_mode=ON_PERMISSIVE; SET GLOBAL gtid_mode=ON";
+    let message = format!("gtid_mode is {found}: the position is file and offset, and cannot move to another server");
+    let verdict = Verdict::wrong("gtid_mode", Code::SourceSetting, message, steps);
+    if mode == PositionMode::Gtid { verdict } else { verdict.warning() }
+}
+
+/// Judges the lines of SHOW GRANTS for `user`, as the server spells it, active roles included.
+pub(crate) fn judge_grants(flavor: Flavor, lines: &[String], user: &str) -> Vec<Verdict> {
     let grants: Vec<Grant> = lines.iter().filter_map(|line| Grant::read(line)).collect();
     let global = |names: &[&str]| grants.iter().any(|g| g.on == "*.*" && g.holds(names));
     let verdict = |name: &str, held: bool, remedy: String| {
@@ -141,10 +196,14 @@ pub(crate) fn judge_grants(lines: &[String], user: &str) -> Vec<Verdict> {
     };
     let slave = global(&["REPLICATION SLAVE", "REPLICATION REPLICA"]);
     let monitor = global(&["BINLOG MONITOR", "REPLICATION CLIENT"]);
+    let monitoring = match flavor {
+        Flavor::Mariadb => "BINLOG MONITOR",
+        Flavor::Mysql => "REPLICATION CLIENT",
+    };
     let select = grants.iter().any(|g| g.holds(&["SELECT"]));
     vec![
         verdict("REPLICATION SLAVE", slave, format!("GRANT REPLICATION SLAVE ON *.* TO {user}")),
-        verdict("BINLOG MONITOR", monitor, format!("GRANT BINLOG MONITOR ON *.* TO {user}")),
+        verdict(monitoring, monitor, format!("GRANT {monitoring} ON *.* TO {user}")),
         verdict("SELECT", select, format!("GRANT SELECT ON *.* TO {user}")),
     ]
 }
@@ -175,12 +234,15 @@ mod tests {
 
     #[test]
     fn versions_are_told_apart() {
-        assert_eq!(mariadb_version("10.11.6-MariaDB-0+deb12u1-log"), Some((10, 11, 6)));
-        assert_eq!(mariadb_version("5.5.5-10.4.1-MariaDB"), Some((10, 4, 1)));
-        assert_eq!(mariadb_version("8.0.36"), None);
-        assert_eq!(judge_version("10.4.30-MariaDB").level, Level::Error);
-        assert_eq!(judge_version("9.1.0").level, Level::Error);
-        assert_eq!(judge_version("11.4.2-MariaDB").level, Level::Ok);
+        assert_eq!(version("10.11.6-MariaDB-0+deb12u1-log"), Some((Flavor::Mariadb, (10, 11, 6))));
+        assert_eq!(version("5.5.5-10.4.1-MariaDB"), Some((Flavor::Mariadb, (10, 4, 1))));
+        assert_eq!(version("9.7.4-2"), Some((Flavor::Mysql, (9, 7, 4))));
+        for wrong in ["10.4.30-MariaDB", "5.7.44-log", "8.0.25", "8.0.11-TiDB-v8.5.0", "?"] {
+            assert_eq!(judge_version(wrong).level, Level::Error, "{wrong}");
+        }
+        for fit in ["11.4.2-MariaDB", "8.0.36-28", "9.7.4-2"] {
+            assert_eq!(judge_version(fit).level, Level::Ok, "{fit}");
+        }
     }
 
     fn variables(changed: &'static str, to: &'static str) -> impl Fn(&str) -> String {
@@ -190,22 +252,41 @@ mod tests {
                 "binlog_row_image" | "binlog_row_metadata" => "FULL",
                 "binlog_checksum" => "CRC32",
                 "log_bin_compress" => "0",
-                "gtid_slave_pos" => "",
+                "gtid_slave_pos" | "binlog_row_value_options" => "",
+                "gtid_mode" => "ON",
                 _ => "1",
             };
             (if name == changed { to } else { usual }).to_owned()
         }
     }
 
+    fn judge(value: impl Fn(&str) -> String) -> Vec<Verdict> {
+        judge_variables(Flavor::Mariadb, PositionMode::Auto, value)
+    }
+
+    #[test]
+    fn variables_of_mysql_are_judged_by_its_names() {
+        let judge = |mode, name, to| judge_variables(Flavor::Mysql, mode, variables(name, to));
+        let level = |verdicts: Vec<Verdict>| verdicts.iter().map(|v| v.level).max();
+        assert_eq!(level(judge(PositionMode::Auto, "", "")), Some(Level::Ok));
+        let partial = judge(PositionMode::Auto, "binlog_row_value_options", "PARTIAL_JSON");
+        let wrong: Vec<_> = partial.iter().filter(|v| v.level == Level::Error).collect();
+        assert_eq!(wrong[0].remedy, "SET GLOBAL binlog_row_value_options=''");
+        assert_eq!(level(judge(PositionMode::Auto, "gtid_mode", "OFF_PERMISSIVE")), Some(Level::Warning));
+        assert_eq!(level(judge(PositionMode::Gtid, "gtid_mode", "OFF")), Some(Level::Error));
+        assert_eq!(level(judge(PositionMode::File, "gtid_mode", "OFF")), Some(Level::Ok));
+        assert_eq!(level(judge(PositionMode::Auto, "log_replica_updates", "0")), Some(Level::Warning));
+    }
+
     #[test]
     fn each_wrong_variable_is_named_with_its_remedy() {
-        assert!(judge_variables(variables("", "")).iter().all(|v| v.level == Level::Ok));
+        assert!(judge(variables("", "")).iter().all(|v| v.level == Level::Ok));
         for (name, value, remedy) in [
             ("binlog_format", "STATEMENT", "SET GLOBAL binlog_format=ROW"),
             ("binlog_row_image", "MINIMAL", "SET GLOBAL binlog_row_image=FULL"),
             ("binlog_row_metadata", "NO_LOG", "SET GLOBAL binlog_row_metadata=FULL"),
         ] {
-            let verdicts = judge_variables(variables(name, value));
+            let verdicts = judge(variables(name, value));
             let wrong: Vec<_> = verdicts.iter().filter(|v| v.level == Level::Error).collect();
             assert_eq!(wrong.len(), 1, "{name}");
             assert_eq!(wrong[0].remedy, remedy);
@@ -214,14 +295,32 @@ mod tests {
         let replica = |name: &str| {
             variables("log_slave_updates", "0")(name) + if name == "gtid_slave_pos" { "0-1-1" } else { "" }
         };
-        assert!(judge_variables(replica).iter().any(|v| v.level == Level::Warning && v.subject == "log_slave_updates"));
-        let verdicts = judge_variables(variables("binlog_checksum", "NONE"));
+        assert!(judge(replica).iter().any(|v| v.level == Level::Warning && v.subject == "log_slave_updates"));
+        let verdicts = judge(variables("binlog_checksum", "NONE"));
         assert!(verdicts.iter().any(|v| v.level == Level::Warning) && verdicts.iter().all(|v| v.level != Level::Error));
+    }
+
+    #[test]
+    fn grants_of_mysql_are_named_as_it_names_them() {
+        let lines = [
+            "GRANT REPLICATION SLAVE ON *.* TO `otter`@`%`",
+            "GRANT `reader`@`%` TO `otter`@`%`",
+            "GRANT XA_RECOVER_ADMIN ON *.* TO `otter`@`%`",
+            "GRANT SELECT ON `shop`.* TO `otter`@`%`",
+        ];
+        let lines = lines.map(str::to_owned);
+        let wrong: Vec<_> = judge_grants(Flavor::Mysql, &lines, "`otter`@`%`");
+        let wrong: Vec<_> = wrong.iter().filter(|v| v.level == Level::Error).map(|v| v.remedy.as_str()).collect();
+        assert_eq!(wrong, ["GRANT REPLICATION CLIENT ON *.* TO `otter`@`%`"]);
     }
 
     fn missing(lines: &[&str]) -> Vec<String> {
         let lines: Vec<String> = lines.iter().map(|l| (*l).to_owned()).collect();
-        judge_grants(&lines, "`otter`@`%`").into_iter().filter(|v| v.level == Level::Error).map(|v| v.remedy).collect()
+        judge_grants(Flavor::Mariadb, &lines, "`otter`@`%`")
+            .into_iter()
+            .filter(|v| v.level == Level::Error)
+            .map(|v| v.remedy)
+            .collect()
     }
 
     #[test]

@@ -18,9 +18,6 @@ fn found(path: impl Into<String>, what: impl Into<String>) -> Option<(String, St
 }
 
 fn source(document: &Value) -> Option<(String, String)> {
-    if let Some(form) = ["timestamp", "file"].into_iter().find(|form| document["start"].get(form).is_some()) {
-        return found(format!("start.{form}"), format!("starting at a {form}"));
-    }
     let topics = &document["topics"];
     for field in ["names", "transaction"] {
         if topics.get(field).is_some() {

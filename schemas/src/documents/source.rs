@@ -7,10 +7,10 @@ use super::duration::Interval;
 use super::names::{Address, Name};
 use super::patterns::{Rule, TablePattern};
 use super::size::Size;
+use super::start::{PositionMode, Start};
 use super::target::{DEFAULT_SCHEMA, Tls};
 use crate::codes::Code;
 use crate::error::{Error, Result};
-use crate::gtid::GtidPosition;
 use crate::names;
 use crate::secret::SecretRef;
 use crate::table::TableName;
@@ -41,26 +41,15 @@ pub struct Source {
     /// Where a source without a checkpoint begins.
     #[serde(default)]
     pub start: Start,
+    /// By what the position is kept.
+    #[serde(default, skip_serializing_if = "PositionMode::is_auto")]
+    pub position: PositionMode,
     /// What is published: `schema.table` with `*`, `!` leaves out, the last rule that matches decides.
     #[serde(default)]
     pub tables: Vec<Rule>,
     /// The topics.
     #[serde(default)]
     pub topics: Topics,
-}
-
-/// Where a source without a checkpoint begins.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Start {
-    /// With what is committed from now on.
-    #[default]
-    Latest,
-    /// With the oldest binlog that the server still has.
-    Earliest,
-    /// Behind this GTID position.
-    #[schemars(with = "String")]
-    Gtid(GtidPosition),
 }
 
 /// The topics of a source.
