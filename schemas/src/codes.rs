@@ -104,6 +104,9 @@ codes! {
     StatementLogged = "OT3012", Stop, "A change was logged as a statement, not as rows", "Set binlog_format=ROW at the source, in every session.";
     SourceDisconnected = "OT3013", Retry, "The binlog stream broke off", "Nothing: Otter connects again. If it repeats, look at the server's log and the network.";
     CaptureFailed = "OT3014", Retry, "A part of capture ended unexpectedly", "Otter starts it again; report the lines of the log before it.";
+    ServerChanged = "OT3015", Stop, "The server is another than the one whose binlog file is the position", "Point the source at the server named, or reset the source to a position on this one.";
+    HistoryLost = "OT3016", Stop, "The server no longer knows transactions that it gave out", "Find out whether its binlogs were reset or it was restored; seed the targets again and reset the source.";
+    StartRefused = "OT3017", Stop, "The source cannot start there", "Choose a start within what the message says the server has.";
     // Kafka
     KafkaUnavailable = "OT4001", Retry, "Kafka does not answer", "Check `kafka.brokers` and the brokers' health.";
     ProducerFenced = "OT4002", Retry, "Another producer with this transactional.id took over", "Nothing: another worker leads the source.";

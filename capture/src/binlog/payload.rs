@@ -69,6 +69,11 @@ impl<'a> Payload<'a> {
         whole.then_some(Self { raw, packing, size: size.or(unpacked)?, packed })
     }
 
+    /// Bytes of all events together, unpacked, as announced.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Begins to unpack.
     ///
     /// # Errors

@@ -168,13 +168,13 @@ impl SourceServer {
         let new_name = self.flavor == Flavor::Mysql && self.is_from((8, 2, 0));
         let sql = if new_name { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
         let row: Option<Row> = self.ask(conn.query_first(sql)).await?;
-        let place = row.and_then(|row| Some((row.get_opt(0)?.ok()?, row.get_opt(1)?.ok()?, row)));
-        let Some((file, position, row)) = place else { return Err(self.no_binlog()) };
+        let fields = |row: Row| {
+            let executed = row.get_opt::<String, _>(4).and_then(std::result::Result::ok);
+            Some((row.get_opt::<String, _>(0)?.ok()?, row.get_opt::<u64, _>(1)?.ok()?, executed.unwrap_or_default()))
+        };
+        let Some((file, position, executed)) = row.and_then(fields) else { return Err(self.no_binlog()) };
         let gtid = match self.flavor {
-            Flavor::Mysql => {
-                let text: String = row.get_opt(4).and_then(Result::ok).unwrap_or_default();
-                self.gtids_of(&text)?
-            }
+            Flavor::Mysql => self.gtids_of(&executed)?,
             Flavor::Mariadb => self.gtid_at(&mut conn, &file, position).await?,
         };
         close(conn).await;
@@ -373,7 +373,10 @@ pub async fn refuse_prepared(server: &SourceServer) -> Result<()> {
         Ok(rows) => rows.len(),
         Err(mysql_async::Error::Server(e)) if e.code == DENIED && server.flavor == Flavor::Mysql => {
             // The commit of one whose rows were not seen stops the source.
-            tracing::info!(server = server.address, "XA_RECOVER_ADMIN is not granted: prepared XA transactions are not seen");
+            tracing::info!(
+                server = server.address,
+                "XA_RECOVER_ADMIN is not granted: prepared XA transactions are not seen"
+            );
             0
         }
         Err(error) => return Err(server.failed("look for prepared XA transactions", error)),

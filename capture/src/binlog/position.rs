@@ -5,8 +5,6 @@ use schemas::{Code, Error, Result};
 use super::event::{Event, RawEvent, kind};
 
 const FLAG_ARTIFICIAL: u16 = 0x20;
-/// A heartbeat with a position of 64 bits.
-const HEARTBEAT_V2: u8 = 41;
 
 /// The parts of an event's header that move the position.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +26,7 @@ impl Position {
     /// Moves behind an event and gives its end. Artificial events, and the copy of a file's head that the server sends
     /// when a dump begins in the middle (its position is zero), leave it where it is.
     pub(super) fn advance(&mut self, header: Header) -> u64 {
-        if header.flags & FLAG_ARTIFICIAL != 0 || [kind::HEARTBEAT, HEARTBEAT_V2].contains(&header.event_type) {
+        if header.flags & FLAG_ARTIFICIAL != 0 || [kind::HEARTBEAT, kind::HEARTBEAT_V2].contains(&header.event_type) {
             return self.offset;
         }
         if header.log_pos != 0 {

@@ -29,8 +29,8 @@ pub use super::channel::{Chunk, Received, Receiver, Sender, channel};
 pub use super::event::RawEvent;
 use super::event::{Event, HEADER_LENGTH, kind};
 use super::gtid_sets;
-use super::position::{Header, Position};
 pub use super::place::{Entry, Place, resolve_start};
+use super::position::{Header, Position};
 pub use super::server::{SourceServer, connect};
 
 /// A chunk is handed over at this size even when the stream has more ready.
@@ -332,12 +332,7 @@ fn header_bytes(event: &WireEvent) -> [u8; HEADER_LENGTH] {
 }
 
 /// The error of a broken stream, by what the server or the connection said.
-async fn describe(
-    server: &SourceServer,
-    start: &Entry,
-    position: &Position,
-    error: mysql_async::Error,
-) -> Error {
+async fn describe(server: &SourceServer, start: &Entry, position: &Position, error: mysql_async::Error) -> Error {
     use mysql_async::Error as Mysql;
     use std::io::ErrorKind;
 
@@ -366,12 +361,7 @@ async fn describe(
 const CONNECTION_CLOSED: &str = "connection closed";
 
 /// The error of a dump that the server refused or ended.
-async fn refused(
-    server: &SourceServer,
-    start: &Entry,
-    position: &Position,
-    error: &mysql_async::ServerError,
-) -> Error {
+async fn refused(server: &SourceServer, start: &Entry, position: &Position, error: &mysql_async::ServerError) -> Error {
     const MASTER_FATAL: u16 = 1236;
     const ACCESS_DENIED: [u16; 3] = [1044, 1045, 1227];
 

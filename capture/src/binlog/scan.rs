@@ -120,11 +120,7 @@ fn stands_between(raw: &RawEvent, event: &Event<'_>) -> bool {
 }
 
 /// What MySQL committed before an offset of a file (nothing on MariaDB); `None` when the offset is no boundary.
-pub(super) async fn boundary(
-    server: &SourceServer,
-    file: &BinlogFile,
-    position: u64,
-) -> Result<Option<GtidPosition>> {
+pub(super) async fn boundary(server: &SourceServer, file: &BinlogFile, position: u64) -> Result<Option<GtidPosition>> {
     let (wanted, size) = (file.name.clone(), file.size);
     let judge = move |walk: &Walk, raw: &RawEvent, event: &Event<'_>| {
         let at = walk.place.position;

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use coordination::Lease;
-use schemas::checkpoint::{Checkpoint, ServerIdentity};
+use schemas::checkpoint::Checkpoint;
 use schemas::documents::Source;
 use schemas::{Code, Error, Result, names};
 use tokio::sync::{oneshot, watch};
@@ -18,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Runner, lost};
 use crate::binlog::channel::channel;
+use crate::binlog::place::{Entry, Place, entry, refuse_prepared, resolve_start};
 use crate::binlog::reader::{ReadOptions, read};
-use crate::binlog::server::{SourceServer, connect, refuse_prepared, resolve_start};
+use crate::binlog::server::{SourceServer, connect};
 use crate::kafka::MessageSizes;
 use crate::kafka::checkpoints::{Recovered, recover};
 use crate::kafka::topics::{Topics, Wanted};
@@ -79,17 +80,22 @@ impl<'a> Session<'a> {
         topics.ensure(&topic, &Wanted::checkpoints(source.topics.replication.map_or(-1, i32::from))).await?;
         let (kafka, of) = (site.kafka.clone(), topic.clone());
         let recovered = blocking(move || recover(&kafka, &of)).await?;
-        let at = self.starting_point(recovered, &server, &topic).await?;
-        tracing::info!(source = name, epoch = at.epoch, gtid = %at.gtid, ordinal = at.ordinal, server = server.address, "capture starts");
+        let (at, from) = self.starting_point(recovered, &server, &topic).await?;
+        tracing::info!(source = name, epoch = at.epoch, gtid = %at.gtid, %from, ordinal = at.ordinal, server = server.address, "capture starts");
         let outbox = Outbox::new(producers, producer, topic, source.prefix(), &at);
-        self.spawn(server, topics, outbox, at, resume)
+        self.spawn(server, topics, outbox, (at, from), resume)
     }
 
     /// The last committed checkpoint under a new epoch, or the document's `start` for a source that has none.
-    async fn starting_point(&self, recovered: Recovered, server: &SourceServer, topic: &str) -> Result<Checkpoint> {
+    async fn starting_point(
+        &self,
+        recovered: Recovered,
+        server: &SourceServer,
+        topic: &str,
+    ) -> Result<(Checkpoint, Entry)> {
         let source = &self.runner.source;
         let epoch = recovered.last_epoch() + 1;
-        let identity = ServerIdentity { flavor: server.flavor, server_id: server.server_id, server_uuid: None };
+        let identity = server.identity();
         if let Some(begin) = &recovered.unfinished {
             tracing::warn!(
                 source = %source.name,
@@ -98,16 +104,27 @@ impl<'a> Session<'a> {
             );
         }
         if let Some(last) = recovered.checkpoint {
-            return Ok(Checkpoint { epoch, server: identity, ..last });
+            let from = entry(server, source.position, &last).await?;
+            let mut at = Checkpoint { epoch, ..last };
+            if !at.server.is_same(&identity) {
+                tracing::info!(source = %source.name, before = %at.server, now = %identity, "the source goes on at another server");
+                // Files of the other server mean nothing here.
+                (at.file, at.position) = (String::new(), 0);
+            }
+            at.server = identity;
+            return Ok((at, from));
         }
         if let Some(mirror) = self.runner.site.coordination.read_position(source.name.as_str()).await? {
             let message = format!("ZooKeeper mirrors GTID {} but {topic} holds no checkpoint", mirror.gtid);
             return Err(Error::new(Code::CheckpointMissing, message));
         }
         refuse_prepared(server).await?;
-        let gtid = resolve_start(server, &source.start).await?;
+        let place = resolve_start(server, &source.start).await?;
         refuse_prepared(server).await?;
-        Ok(Checkpoint { epoch, ..Checkpoint::new(identity, gtid) })
+        let Place { gtid, file, position } = place;
+        let at = Checkpoint { epoch, file, position, ..Checkpoint::new(identity, gtid) };
+        let from = entry(server, source.position, &at).await?;
+        Ok((at, from))
     }
 
     /// Starts the reader's task and the publisher's thread.
@@ -116,14 +133,14 @@ impl<'a> Session<'a> {
         server: SourceServer,
         topics: Topics,
         outbox: Outbox,
-        at: Checkpoint,
+        (at, from): (Checkpoint, Entry),
         resume: Resume,
     ) -> Result<Running> {
         let Runner { site, source, own, metrics } = self.runner;
         let stop = self.shutdown.child_token();
         let (sender, events) = channel(site.options.read_ahead.as_usize());
         let reading = ReadOptions { heartbeat: site.options.heartbeat.get(), ..ReadOptions::default() };
-        let (from, reading_server, reading_stop) = (at.gtid.clone(), server.clone(), stop.clone());
+        let (reading_server, reading_stop) = (server.clone(), stop.clone());
         let plans = Plans::new(Workshop {
             followed: Followed { source: Arc::clone(source), own: Arc::clone(own) },
             server,

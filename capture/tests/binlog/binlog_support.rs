@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 
 use capture::binlog::event::Event;
 use capture::binlog::reader::{
-    RawEvent, ReadOptions, Received, Receiver, SourceServer, channel, connect, read, resolve_start,
+    Entry, RawEvent, ReadOptions, Received, Receiver, SourceServer, channel, connect, read, resolve_start,
 };
 use capture::binlog::statement::{Statement, classify};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 use schemas::checkpoint::Flavor;
 use schemas::documents::{Source, Start};
-use schemas::gtid::GtidPosition;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -79,10 +78,11 @@ impl Stream {
     pub(crate) async fn from_now(source: &Source) -> Self {
         let server = connect(source).await.unwrap();
         let start = resolve_start(&server, &Start::Latest).await.unwrap();
-        Self::from(server, start)
+        Self::from(server, start.gtid)
     }
 
-    pub(crate) fn from(server: SourceServer, start: GtidPosition) -> Self {
+    pub(crate) fn from(server: SourceServer, start: impl Into<Entry>) -> Self {
+        let start = start.into();
         let (sender, receiver) = channel(1 << 20);
         let shutdown = CancellationToken::new();
         let options = ReadOptions { heartbeat: Duration::from_millis(500), ..ReadOptions::default() };
@@ -134,6 +134,55 @@ pub(crate) fn statement(raw: &RawEvent) -> Option<Statement> {
     match raw.parse().unwrap() {
         Event::Query(q) => Some(classify(&q, Flavor::Mariadb)),
         _ => None,
+    }
+}
+
+/// `host:port` of the shared MySQL server.
+pub(crate) fn shared_mysql() -> String {
+    std::env::var("OTTER_SERVERS_MYSQL_SOURCE")
+        .expect("OTTER_SERVERS_MYSQL_SOURCE is not set: run the tests with ./deploy/test")
+}
+
+/// A MySQL server for one test, gone with it.
+pub(crate) struct OwnMysql {
+    pub(crate) address: String,
+    folder: tempfile::TempDir,
+}
+
+impl OwnMysql {
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut own = Self { address: String::new(), folder };
+        own.servers(&["up", "--only", "mysql_source"]);
+        let env = own.servers(&["env"]);
+        let line = env.lines().find_map(|line| line.split_once("OTTER_SERVERS_MYSQL_SOURCE=")).unwrap();
+        own.address = line.1.trim_matches('\'').to_owned();
+        own
+    }
+
+    /// Stops it, gives it another server_uuid as a copy of its data has, and starts it again at the same address.
+    pub(crate) fn as_another_server(&self) {
+        self.servers(&["down"]);
+        std::fs::remove_file(self.folder.path().join("mysql_source/data/auto.cnf")).unwrap();
+        self.servers(&["restart", "mysql_source"]);
+    }
+
+    fn servers(&self, arguments: &[&str]) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/servers");
+        let output = Command::new(script).args(arguments).arg(self.folder.path()).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for OwnMysql {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.servers(&["down"]);
+            return;
+        }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/servers");
+        drop(Command::new(script).arg("down").arg(self.folder.path()).output());
     }
 }
 

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, helpers included")]
 
 mod binlog_support;
+mod places;
 
 use binlog_support::{OwnServer, PATIENCE, Proxy, Stream, root, run, shared_server, source, source_of, statement};
 use capture::binlog::event::{Event, RowsKind};
@@ -235,7 +236,7 @@ async fn savepoints_rollbacks_and_xa_arrive() {
 }
 
 /// The GTIDs of the groups with rows of the table, and their kinds.
-fn changes(stream: &mut Stream, schema: &str, count: usize) -> Vec<(Gtid, RowsKind)> {
+pub(crate) fn changes(stream: &mut Stream, schema: &str, count: usize) -> Vec<(Gtid, RowsKind)> {
     let mut found = Vec::new();
     let mut current = None;
     let mut of_table = None;
@@ -264,7 +265,7 @@ async fn a_dump_resumes_behind_a_gtid() {
     // What earlier runs left in the binlog must not look like this run's.
     let schema = format!("binlog_resume_{}", std::process::id());
     let server = connect(&source(&address)).await.unwrap();
-    let begin = resolve_start(&server, &Start::Latest).await.unwrap();
+    let begin = resolve_start(&server, &Start::Latest).await.unwrap().gtid;
     run(
         &mut conn,
         &[
@@ -290,10 +291,10 @@ async fn a_dump_resumes_behind_a_gtid() {
         assert_eq!(changes(&mut stream, &schema, 4 - done), all[done..], "resumed behind {done}");
     }
     // From the oldest file on, the same changes come by.
-    let earliest = resolve_start(&server, &Start::Earliest).await.unwrap();
+    let earliest = resolve_start(&server, &Start::Earliest).await.unwrap().gtid;
     assert_eq!(changes(&mut Stream::from(server.clone(), earliest), &schema, 4), all);
     let given = Start::Gtid(begin.clone());
-    assert_eq!(resolve_start(&server, &given).await.unwrap(), begin);
+    assert_eq!(resolve_start(&server, &given).await.unwrap().gtid, begin);
     run(&mut conn, &[&format!("DROP DATABASE {schema}")]).await;
 }
 
@@ -452,8 +453,8 @@ async fn missing_grants(conn: &mut mysql_async::Conn, address: &str) {
         run(conn, &[&remedy]).await;
     }
     let server = connect(&poor).await.unwrap();
-    resolve_start(&server, &Start::Earliest).await.unwrap();
-    let start = resolve_start(&server, &Start::Latest).await.unwrap();
+    resolve_start(&server, &Start::Earliest).await.unwrap().gtid;
+    let start = resolve_start(&server, &Start::Latest).await.unwrap().gtid;
     let mut stream = Stream::from(server, start);
     stream.next().unwrap();
 }
@@ -486,7 +487,7 @@ async fn followed_tables(conn: &mut mysql_async::Conn, source: &Source) {
 
 async fn purged_binlog(conn: &mut mysql_async::Conn, source: &Source) {
     let server = connect(source).await.unwrap();
-    let early = resolve_start(&server, &Start::Earliest).await.unwrap();
+    let early = resolve_start(&server, &Start::Earliest).await.unwrap().gtid;
     run(conn, &["FLUSH BINARY LOGS", "CREATE DATABASE later"]).await;
     let last: Option<String> = conn.query("SHOW BINARY LOGS").await.unwrap().pop().map(|(file, _): (String, u64)| file);
     let begin = std::time::Instant::now();
@@ -503,10 +504,10 @@ async fn purged_binlog(conn: &mut mysql_async::Conn, source: &Source) {
     assert_eq!(error.code(), Code::BinlogPurged, "{error}");
     assert!(error.message().contains("it has what is behind GTID 0-5-"), "{error}");
     // A position that the server has never had.
-    let error = Stream::from(server.clone(), "0-5-999999".parse().unwrap()).error().await;
+    let error = Stream::from(server.clone(), "0-5-999999".parse::<GtidPosition>().unwrap()).error().await;
     assert_eq!(error.code(), Code::BinlogPurged, "{error}");
     // What is left can be read from its beginning.
-    let start = resolve_start(&server, &Start::Earliest).await.unwrap();
+    let start = resolve_start(&server, &Start::Earliest).await.unwrap().gtid;
     assert!(!start.is_empty());
     Stream::from(server, start).until_schema("later");
 }

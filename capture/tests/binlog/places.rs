@@ -1,0 +1,324 @@
+//! Places in the binlogs of both kinds of servers: where a source can begin, and what is refused.
+
+use std::time::Instant;
+
+use capture::binlog::event::{Event, RowsKind};
+use capture::binlog::place::{Entry, Place, entry};
+use capture::binlog::reader::{SourceServer, connect, resolve_start};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use schemas::Code;
+use schemas::checkpoint::{Checkpoint, Flavor};
+use schemas::documents::{PositionMode, Start};
+use schemas::gtid::{Gtid, GtidPosition};
+use schemas::moment::Moment;
+
+use crate::binlog_support::{OwnMysql, PATIENCE, Stream, root, run, shared_mysql, shared_server, source};
+use crate::changes;
+
+/// A schema of one test with a table `t`.
+async fn schema(conn: &mut Conn, name: &str) -> String {
+    let name = format!("places_{name}_{}", std::process::id());
+    let statements = [
+        format!("DROP DATABASE IF EXISTS {name}"),
+        format!("CREATE DATABASE {name}"),
+        format!("USE {name}"),
+        "CREATE TABLE t (a INT PRIMARY KEY, b INT) ENGINE=InnoDB".to_owned(),
+    ];
+    run(conn, &statements.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    name
+}
+
+async fn here(server: &SourceServer) -> Place {
+    resolve_start(server, &Start::Latest).await.unwrap()
+}
+
+fn by_file(place: &Place) -> Entry {
+    Entry::File { file: place.file.clone(), position: place.position }
+}
+
+fn at_file(place: &Place) -> Start {
+    Start::File { file: place.file.clone(), position: place.position }
+}
+
+/// The offsets at which events of a file begin within the transaction behind `place`.
+fn inner_offsets(server: &SourceServer, place: &Place) -> Vec<u64> {
+    let mut stream = Stream::from(server.clone(), by_file(place));
+    let mut offsets = vec![place.position + 1];
+    let mut begun = false;
+    loop {
+        let event = stream.next().expect("the dump goes on");
+        match event.parse().unwrap() {
+            Event::Gtid(_) if begun => return offsets,
+            Event::Gtid(_) => begun = true,
+            Event::Xid(_) => return offsets,
+            _ => {}
+        }
+        if begun {
+            offsets.push(event.log_pos);
+        }
+    }
+}
+
+async fn every_place_is_exact(address: &str) {
+    let mut conn = root(address).await;
+    let server = connect(&source(address)).await.unwrap();
+    let schema = schema(&mut conn, "exact").await;
+    let mut places = vec![here(&server).await];
+    for sql in [
+        "INSERT INTO t VALUES (1, 1), (2, 2)",
+        "UPDATE t SET b=7 WHERE a=1",
+        "FLUSH BINARY LOGS",
+        "UPDATE t SET b=8 WHERE a=1",
+        "DELETE FROM t WHERE a=1",
+    ] {
+        run(&mut conn, &[sql]).await;
+        places.push(here(&server).await);
+    }
+    let all = changes(&mut Stream::from(server.clone(), places[0].gtid.clone()), &schema, 4);
+    let kinds: Vec<_> = all.iter().map(|(_, kind)| *kind).collect();
+    assert_eq!(kinds, [RowsKind::Write, RowsKind::Update, RowsKind::Update, RowsKind::Delete]);
+    for (n, place) in places.iter().enumerate().take(5) {
+        let done = if n > 2 { n - 1 } else { n };
+        let found = resolve_start(&server, &at_file(place)).await.unwrap();
+        assert_eq!((&found.file, found.position), (&place.file, place.position));
+        assert_eq!(changes(&mut Stream::from(server.clone(), found.gtid), &schema, 4 - done), all[done..], "by GTID");
+        let read = changes(&mut Stream::from(server.clone(), by_file(place)), &schema, 4 - done);
+        assert_eq!(read, all[done..], "by file, from {place:?}");
+    }
+    for offset in inner_offsets(&server, &places[0]) {
+        let start = Start::File { file: places[0].file.clone(), position: offset };
+        let error = resolve_start(&server, &start).await.unwrap_err();
+        assert_eq!(error.code(), Code::StartRefused, "{error}");
+        assert!(error.message().contains("is not the start of a transaction; it has "), "{error}");
+    }
+    let beyond = Start::File { file: "nosuch.000001".into(), position: 4 };
+    assert_eq!(resolve_start(&server, &beyond).await.unwrap_err().code(), Code::HistoryLost);
+    let head = resolve_start(&server, &Start::Earliest).await.unwrap();
+    assert_eq!(resolve_start(&server, &at_file(&head)).await.unwrap(), head);
+    run(&mut conn, &[&format!("DROP DATABASE {schema}")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_place_is_exact_on_mariadb() {
+    every_place_is_exact(&shared_server()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_place_is_exact_on_mysql() {
+    every_place_is_exact(&shared_mysql()).await;
+}
+
+/// Waits until the server's clock shows another second; gives that second.
+async fn next_second(conn: &mut Conn) -> i64 {
+    let now = "SELECT UNIX_TIMESTAMP()";
+    let before: i64 = conn.query_first(now).await.unwrap().unwrap();
+    let begin = Instant::now();
+    loop {
+        let second: i64 = conn.query_first(now).await.unwrap().unwrap();
+        if second > before {
+            return second;
+        }
+        assert!(begin.elapsed() < PATIENCE, "the server's clock stands still");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+async fn a_moment_is_found(address: &str) {
+    let mut conn = root(address).await;
+    let server = connect(&source(address)).await.unwrap();
+    let schema = schema(&mut conn, "moment").await;
+    let begin = here(&server).await;
+    let mut seconds = Vec::new();
+    for (n, sql) in
+        ["INSERT INTO t VALUES (1, 1)", "UPDATE t SET b=2", "FLUSH BINARY LOGS", "DELETE FROM t"].iter().enumerate()
+    {
+        if n != 2 {
+            seconds.push(next_second(&mut conn).await);
+        }
+        run(&mut conn, &[sql]).await;
+    }
+    let all = changes(&mut Stream::from(server.clone(), begin.gtid), &schema, 3);
+    for (done, second) in seconds.iter().enumerate() {
+        let start = Start::Timestamp(Moment::from_ms(second * 1000));
+        let place = resolve_start(&server, &start).await.unwrap();
+        let by_gtid = changes(&mut Stream::from(server.clone(), place.gtid.clone()), &schema, 3 - done);
+        assert_eq!(by_gtid, all[done..], "{start}");
+        assert_eq!(
+            changes(&mut Stream::from(server.clone(), by_file(&place)), &schema, 3 - done),
+            all[done..],
+            "{start}"
+        );
+    }
+    // Nothing of this schema was made since; what others do on the server may have been.
+    let now = next_second(&mut conn).await;
+    let place = resolve_start(&server, &Start::Timestamp(Moment::from_ms(now * 1000))).await.unwrap();
+    run(&mut conn, &["INSERT INTO t VALUES (5, 5)"]).await;
+    assert_eq!(changes(&mut Stream::from(server.clone(), place.gtid), &schema, 1)[0].1, RowsKind::Write);
+    for wrong in [Moment::from_ms(Moment::now().ms() + 3_600_000), Moment::from_ms(-1000)] {
+        let found = resolve_start(&server, &Start::Timestamp(wrong)).await;
+        // A server whose first binlog file is still there has everything since ever.
+        let code = found.err().map(|e| e.code());
+        let expected = if wrong.ms() < 0 { [None, Some(Code::BinlogPurged)] } else { [Some(Code::StartRefused); 2] };
+        assert!(expected.contains(&code), "{wrong}: {code:?}");
+    }
+    run(&mut conn, &[&format!("DROP DATABASE {schema}")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_is_found_on_mariadb() {
+    a_moment_is_found(&shared_server()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_is_found_on_mysql() {
+    a_moment_is_found(&shared_mysql()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holes_and_tags_come_back_from_mysql() {
+    let address = shared_mysql();
+    let mut conn = root(&address).await;
+    let server = connect(&source(&address)).await.unwrap();
+    let schema = schema(&mut conn, "holes").await;
+    let begin = here(&server).await;
+    let uuid: String = conn.query_first("SELECT UUID()").await.unwrap().unwrap();
+    let gtids = [":5", ":2", ":tag_a:1", ":9", ":tag_a:3"].map(|part| format!("{uuid}{part}"));
+    for (n, gtid) in gtids.iter().enumerate() {
+        run(&mut conn, &[&format!("SET gtid_next='{gtid}'"), &format!("INSERT INTO t VALUES ({n}, 1)")]).await;
+    }
+    run(&mut conn, &["SET gtid_next='AUTOMATIC:tag_b'", "DELETE FROM t", "SET gtid_next='AUTOMATIC'"]).await;
+    let all = changes(&mut Stream::from(server.clone(), begin.gtid.clone()), &schema, 6);
+    let found: Vec<_> = all.iter().map(|(gtid, _)| gtid.to_string()).collect();
+    assert_eq!(found[..5], gtids);
+    assert!(found[5].contains(":tag_b:"), "{found:?}");
+    // The server prints a set as we do, apart from its line ends.
+    let after = here(&server).await;
+    let printed: String = conn.query_first("SELECT @@global.gtid_executed").await.unwrap().unwrap();
+    let expected: GtidPosition = printed.parse().unwrap();
+    assert_eq!(expected.to_string(), printed.replace('\n', ""));
+    assert!(after.gtid.is_subset(&expected));
+    // Whatever is missing, and only that, comes.
+    for skip in 0..6 {
+        let mut position = after.gtid.clone();
+        position = position.missing_in(&of([all[skip].0]));
+        assert_eq!(changes(&mut Stream::from(server.clone(), position.clone()), &schema, 1), [all[skip]], "{position}");
+    }
+    run(&mut conn, &[&format!("DROP DATABASE {schema}")]).await;
+}
+
+fn of(gtids: impl IntoIterator<Item = Gtid>) -> GtidPosition {
+    let mut position = GtidPosition::default();
+    gtids.into_iter().for_each(|gtid| position.advance(gtid));
+    position
+}
+
+fn checkpoint(server: &SourceServer, place: Place) -> Checkpoint {
+    let Place { gtid, file, position } = place;
+    Checkpoint { file, position, ..Checkpoint::new(server.identity(), gtid) }
+}
+
+/// One private server for everything that would disturb others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mysql_server_without_gtids_purged_reset_and_replaced() {
+    let own = tokio::task::spawn_blocking(OwnMysql::start).await.unwrap();
+    let document = source(&own.address);
+    let mut conn = root(&own.address).await;
+    let schema = schema(&mut conn, "own").await;
+    run(&mut conn, &["INSERT INTO t VALUES (1, 1)"]).await;
+    let server = connect(&document).await.unwrap();
+    let with_gtids = checkpoint(&server, here(&server).await);
+    purged(&mut conn, &server, &schema).await;
+    without_gtids(&mut conn, &own.address, &schema).await;
+    let server = connect(&document).await.unwrap();
+    // What was committed before the switch counts: the position is the same by GTID.
+    let found = entry(&server, PositionMode::Auto, &checkpoint(&server, here(&server).await)).await.unwrap();
+    assert!(matches!(found, Entry::Gtid(ref position) if with_gtids.gtid.is_subset(position)), "{found}");
+    let last = checkpoint(&server, here(&server).await);
+    reset(&mut conn, &server, &last).await;
+    drop(conn);
+    let last = checkpoint(&server, here(&server).await);
+    let own = tokio::task::spawn_blocking(move || (own.as_another_server(), own).1).await.unwrap();
+    let other = connect(&document).await.unwrap();
+    assert_eq!(other.flavor, Flavor::Mysql);
+    let error = entry(&other, PositionMode::File, &last).await.unwrap_err();
+    assert_eq!(error.code(), Code::ServerChanged, "{error}");
+    // By GTID it goes on; the copy has what the original had.
+    assert_eq!(entry(&other, PositionMode::Auto, &last).await.unwrap(), Entry::Gtid(last.gtid.clone()));
+    tokio::task::spawn_blocking(move || drop(own)).await.unwrap();
+}
+
+async fn purged(conn: &mut Conn, server: &SourceServer, schema: &str) {
+    let early = here(server).await;
+    run(conn, &["INSERT INTO t VALUES (2, 1)", "FLUSH BINARY LOGS", "INSERT INTO t VALUES (3, 1)"]).await;
+    let kept = here(server).await;
+    run(conn, &[&format!("PURGE BINARY LOGS TO '{}'", kept.file)]).await;
+    for mode in [PositionMode::Auto, PositionMode::File] {
+        let error = entry(server, mode, &checkpoint(server, early.clone())).await.unwrap_err();
+        assert_eq!(error.code(), Code::BinlogPurged, "{error}");
+        assert!(error.message().contains(&format!("it has {} to {}", kept.file, kept.file)), "{error}");
+        // What is purged and known does no harm.
+        entry(server, mode, &checkpoint(server, kept.clone())).await.unwrap();
+    }
+    let error = resolve_start(server, &Start::Gtid(early.gtid.clone())).await.unwrap_err();
+    assert_eq!(error.code(), Code::BinlogPurged, "{error}");
+    assert_eq!(resolve_start(server, &at_file(&early)).await.unwrap_err().code(), Code::BinlogPurged);
+    let old = Start::Timestamp(Moment::from_ms(1_000_000_000_000));
+    assert_eq!(resolve_start(server, &old).await.unwrap_err().code(), Code::BinlogPurged);
+    // The dump itself says so too, when it is purged in between.
+    let error = Stream::from(server.clone(), early.gtid.clone()).error().await;
+    assert_eq!(error.code(), Code::BinlogPurged, "{error}");
+    let error = Stream::from(server.clone(), by_file(&early)).error().await;
+    assert_eq!(error.code(), Code::BinlogPurged, "{error}");
+    let first = resolve_start(server, &Start::Earliest).await.unwrap();
+    assert_eq!(changes(&mut Stream::from(server.clone(), first.gtid), schema, 1).len(), 1);
+}
+
+/// Off and on again, while it runs: every transaction comes once, by file through the change.
+async fn without_gtids(conn: &mut Conn, address: &str, schema: &str) {
+    for mode in ["ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF"] {
+        run(conn, &[&format!("SET GLOBAL gtid_mode={mode}")]).await;
+    }
+    let server = connect(&source(address)).await.unwrap();
+    assert!(!server.gtids);
+    let before = here(&server).await;
+    run(conn, &["INSERT INTO t VALUES (10, 1)", "INSERT INTO t VALUES (11, 1)"]).await;
+    let found = entry(&server, PositionMode::Auto, &checkpoint(&server, before.clone())).await.unwrap();
+    assert_eq!(found, by_file(&before));
+    let mut stream = Stream::from(server.clone(), found);
+    let mut rows = 0;
+    let mut named = 0;
+    run(
+        conn,
+        &["SET GLOBAL gtid_mode=OFF_PERMISSIVE", "SET GLOBAL gtid_mode=ON_PERMISSIVE", "SET GLOBAL gtid_mode=ON"],
+    )
+    .await;
+    run(conn, &["INSERT INTO t VALUES (12, 1)"]).await;
+    while rows < 3 {
+        match stream.next().expect("the dump goes on").parse().unwrap() {
+            Event::Gtid(gtid) => named += usize::from(gtid.gtid.is_some()),
+            Event::Rows(_) => rows += 1,
+            _ => {}
+        }
+    }
+    assert_eq!(named, 1, "two are anonymous");
+    let refused = resolve_start(&server, &Start::Gtid(before.gtid)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::StartRefused, "{refused}");
+    let _ = schema;
+}
+
+async fn reset(conn: &mut Conn, server: &SourceServer, last: &Checkpoint) {
+    run(conn, &["RESET BINARY LOGS AND GTIDS"]).await;
+    for mode in [PositionMode::Auto, PositionMode::File] {
+        let error = entry(server, mode, last).await.unwrap_err();
+        assert_eq!(error.code(), Code::HistoryLost, "{error}");
+    }
+    // A position of file and offset that lies within the new binlogs is caught by its GTIDs, and the other way round.
+    let new = here(server).await;
+    let mixed = Checkpoint { gtid: new.gtid.clone(), ..last.clone() };
+    assert_eq!(entry(server, PositionMode::Auto, &mixed).await.unwrap_err().code(), Code::HistoryLost);
+    let mixed = Checkpoint { file: new.file.clone(), position: new.position, ..last.clone() };
+    assert_eq!(entry(server, PositionMode::Auto, &mixed).await.unwrap_err().code(), Code::HistoryLost);
+    let error = Stream::from(server.clone(), last.gtid.clone()).error().await;
+    assert_eq!(error.code(), Code::HistoryLost, "{error}");
+}
