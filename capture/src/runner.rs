@@ -3,8 +3,10 @@
 //! A session is one producer, one dump and one publisher. Whatever ends it, the next one begins with a new producer,
 //! whose initialisation fences the last, and goes on from the last committed checkpoint. Errors whose reaction is to
 //! retry are retried with growing pauses under the same lease; when somebody else has the lease, this worker gets in
-//! line again. A definite error gives the lease up and is returned: the supervisor shows it.
+//! line again. A definite error gives the lease up and is
+//! shown; the source stays stopped until its document changes or an operator resets it.
 
+mod requests;
 mod session;
 
 use std::collections::BTreeSet;
@@ -22,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::SourceMetrics;
 use crate::options::Options;
 use crate::publisher::{Exit, Resume, now_ms};
+use requests::{Requests, wake};
 use session::Session;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -63,35 +66,56 @@ enum Led {
 }
 
 impl Runner {
-    /// Runs until shutdown.
+    /// Runs until shutdown. A definite error stops the source, shown on the board, until a request sets it going again.
     ///
     /// # Errors
-    /// Those whose reaction is not to retry.
+    /// None; the result is what a supervised task gives.
     pub(crate) async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let path = names::lease_path(self.source.name.as_str());
+        let mut requests = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ok(()),
+            requests = self.follow_requests() => requests,
+        };
         loop {
             self.show(SourceState::Waiting, None);
             let site = &self.site;
             let Some(lease) = site.coordination.acquire(&path, &site.worker, &shutdown).await else { return Ok(()) };
             tracing::info!(source = %self.source.name, "lease taken");
-            let led = self.lead(&lease, &shutdown).await;
+            let led = self.lead(&lease, &mut requests, &shutdown).await;
             lease.release().await;
             match led {
                 Ok(Led::Shutdown) => return Ok(()),
                 Ok(Led::Deposed) => tracing::info!(source = %self.source.name, "another worker has the lease"),
-                Err(error) => return Err(error),
+                Err(error) => self.stopped(&error, &mut requests, &shutdown).await,
+            }
+            if shutdown.is_cancelled() {
+                return Ok(());
             }
         }
     }
 
+    /// Shows why the source has stopped, until a request may change that; another document ends this runner.
+    async fn stopped(&self, error: &Error, requests: &mut Requests, shutdown: &CancellationToken) {
+        let remedy = error.code().remedy();
+        tracing::error!(source = %self.source.name, %error, remedy, "source stopped");
+        self.refuse_request(error).await;
+        self.show(SourceState::Stopped, Some(error));
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            () = wake(requests) => {}
+        }
+    }
+
     /// Sessions, one after another, while the lease is ours.
-    async fn lead(&self, lease: &Lease, shutdown: &CancellationToken) -> Result<Led> {
+    async fn lead(&self, lease: &Lease, requests: &mut Requests, shutdown: &CancellationToken) -> Result<Led> {
         let mut resume = Resume::default();
         let mut pauses = self.pauses();
         loop {
             self.show_state(SourceState::Starting);
             let began = Instant::now();
-            let outcome = Session::new(self, lease, shutdown).run(resume.clone()).await;
+            let outcome = Session::new(self, lease, shutdown).run(resume.clone(), requests).await;
             if shutdown.is_cancelled() {
                 return Ok(Led::Shutdown);
             }

@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::requests::{Answered, Requests};
 use super::{Runner, lost};
 use crate::binlog::channel::channel;
 use crate::binlog::place::{Entry, Place, entry, refuse_prepared, resolve_start};
@@ -50,13 +51,13 @@ impl<'a> Session<'a> {
     }
 
     /// Runs the session to its end.
-    pub(super) async fn run(&self, resume: Resume) -> Result<Exit> {
+    pub(super) async fn run(&self, resume: Resume, requests: &mut Requests) -> Result<Exit> {
         let started = tokio::select! {
             biased;
             () = self.shutdown.cancelled() => return Ok(Exit::Stopped),
             started = self.start(resume) => started?,
         };
-        self.attend(started).await
+        self.attend(started, requests).await
     }
 
     async fn start(&self, resume: Resume) -> Result<Running> {
@@ -80,9 +81,26 @@ impl<'a> Session<'a> {
         topics.ensure(&topic, &Wanted::checkpoints(source.topics.replication.map_or(-1, i32::from))).await?;
         let (kafka, of) = (site.kafka.clone(), topic.clone());
         let recovered = blocking(move || recover(&kafka, &of)).await?;
-        let (at, from) = self.starting_point(recovered, &server, &topic).await?;
+        let answered = self.runner.take_request(recovered.checkpoint.as_ref(), &server).await?;
+        let (at, from, taken) = match answered {
+            Answered::Nothing => {
+                let (at, from) = self.starting_point(recovered, &server, &topic).await?;
+                (at, from, None)
+            }
+            Answered::Reset(at, taken) => {
+                let at = Checkpoint { epoch: recovered.last_epoch() + 1, ..*at };
+                let from = entry(&server, source.position, &at).await?;
+                (at, from, Some(taken))
+            }
+        };
         tracing::info!(source = name, epoch = at.epoch, gtid = %at.gtid, %from, ordinal = at.ordinal, server = server.address, "capture starts");
-        let outbox = Outbox::new(producers, producer, topic, source.prefix(), &at);
+        let mut outbox = Outbox::new(producers, producer, topic, source.prefix(), &at);
+        if let Some(taken) = taken {
+            // Committed before it is answered: whoever comes next finds the request's id in the checkpoint.
+            let reset = at.clone();
+            outbox = blocking(move || outbox.commit(&reset).map(|_| outbox)).await?;
+            self.runner.reset_done(&taken, &at).await?;
+        }
         self.spawn(server, topics, outbox, (at, from), resume)
     }
 
@@ -160,13 +178,18 @@ impl<'a> Session<'a> {
     }
 
     /// Waits for the end, mirroring the position meanwhile.
-    async fn attend(&self, running: Running) -> Result<Exit> {
+    async fn attend(&self, running: Running, requests: &mut Requests) -> Result<Exit> {
         let Running { mut publisher, reader, committed, stop } = running;
+        let mut asked = false;
         let ended = tokio::select! {
             biased;
             ended = &mut publisher => Some(ended),
             () = self.shutdown.cancelled() => None,
             () = lost(self.lease) => None,
+            () = self.runner.asked(requests) => {
+                asked = true;
+                None
+            }
             () = self.mirror(committed.clone()) => None,
         };
         stop.cancel();
@@ -192,6 +215,8 @@ impl<'a> Session<'a> {
                 read?;
                 Err(Error::new(Code::SourceDisconnected, "the binlog reader ended"))
             }
+            // The next session carries out what was asked.
+            Exit::Stopped if asked => Ok(Exit::Again(Resume::default())),
             exit => Ok(exit),
         }
     }
@@ -256,7 +281,7 @@ fn publisher(publisher: Publisher, name: &str) -> Result<oneshot::Receiver<Resul
 }
 
 /// Runs something that blocks for a round trip or two.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(broken("a Kafka call", &e.to_string())))
 }
 
