@@ -67,30 +67,28 @@ enum Led {
 
 impl Runner {
     /// Runs until shutdown. A definite error stops the source, shown on the board, until a request sets it going again.
-    ///
-    /// # Errors
-    /// None; the result is what a supervised task gives.
-    pub(crate) async fn run(self, shutdown: CancellationToken) -> Result<()> {
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
         let path = names::lease_path(self.source.name.as_str());
+        self.show(SourceState::Waiting, None);
         let mut requests = tokio::select! {
             biased;
-            () = shutdown.cancelled() => return Ok(()),
+            () = shutdown.cancelled() => return,
             requests = self.follow_requests() => requests,
         };
         loop {
             self.show(SourceState::Waiting, None);
             let site = &self.site;
-            let Some(lease) = site.coordination.acquire(&path, &site.worker, &shutdown).await else { return Ok(()) };
+            let Some(lease) = site.coordination.acquire(&path, &site.worker, &shutdown).await else { return };
             tracing::info!(source = %self.source.name, "lease taken");
             let led = self.lead(&lease, &mut requests, &shutdown).await;
             lease.release().await;
             match led {
-                Ok(Led::Shutdown) => return Ok(()),
+                Ok(Led::Shutdown) => return,
                 Ok(Led::Deposed) => tracing::info!(source = %self.source.name, "another worker has the lease"),
                 Err(error) => self.stopped(&error, &mut requests, &shutdown).await,
             }
             if shutdown.is_cancelled() {
-                return Ok(());
+                return;
             }
         }
     }
@@ -99,7 +97,6 @@ impl Runner {
     async fn stopped(&self, error: &Error, requests: &mut Requests, shutdown: &CancellationToken) {
         let remedy = error.code().remedy();
         tracing::error!(source = %self.source.name, %error, remedy, "source stopped");
-        self.refuse_request(error).await;
         self.show(SourceState::Stopped, Some(error));
         tokio::select! {
             biased;

@@ -1,7 +1,7 @@
 //! Keeps one runner per source document, and restarts it when the document changes.
 //!
-//! A runner that ends with an error stays stopped until its document changes; the others never notice. A document that
-//! cannot be read stops its source, for nobody knows what it should say.
+//! A runner whose source cannot go on stays stopped until its document changes or its operator resets it; the others
+//! never notice. A document that cannot be read stops its source, for nobody knows what it should say.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub struct Capture {
     site: Arc<Site>,
     metrics: Metrics,
     runners: BTreeMap<String, Entry>,
-    tasks: JoinSet<Result<()>>,
+    tasks: JoinSet<()>,
 }
 
 /// A source that is there, its runner alive or not.
@@ -145,19 +145,19 @@ impl Capture {
         }
     }
 
-    /// A runner has ended; an error stays on the board until the document changes.
-    fn ended(&mut self, ended: std::result::Result<(Id, Result<()>), tokio::task::JoinError>) {
-        let (id, result) = match ended {
-            Ok(ended) => ended,
+    /// A runner has ended: it was asked to, or it panicked, which stays on the board until the document changes.
+    fn ended(&mut self, ended: std::result::Result<(Id, ()), tokio::task::JoinError>) {
+        let (id, failed) = match ended {
+            Ok((id, ())) => (id, None),
             Err(error) => {
                 let failed = Error::new(Code::CaptureFailed, format!("the source's task ended unexpectedly: {error}"));
-                (error.id(), Err(failed))
+                (error.id(), Some(failed))
             }
         };
         let found = self.runners.iter_mut().find(|(_, entry)| entry.task.as_ref().is_some_and(|(task, _)| *task == id));
         let Some((name, entry)) = found else { return };
         entry.task = None;
-        if let Err(error) = result {
+        if let Some(error) = failed {
             tracing::error!(source = %name, %error, remedy = error.code().remedy(), "source stopped");
             show(&self.site.board, name, SourceState::Stopped, Some(&error));
         }

@@ -378,6 +378,9 @@ async fn refused(server: &SourceServer, start: &Entry, position: &Position, erro
     } else if says(&clash) {
         // Server ids are drawn anew for each dump.
         position.disconnected(&format!("another reader of {} came with the same server_id ({text})", server.address))
+    } else if says(&["anonymous transaction"]) {
+        let remedy = "set gtid_mode=ON_PERMISSIVE until they are read";
+        position.disconnected(&format!("transactions without GTID lie before the switch to GTIDs ({text}); {remedy}"))
     } else if says(&lost) || says(&purged) {
         let code = if says(&lost) { Code::HistoryLost } else { Code::BinlogPurged };
         let available = server.available().await;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use coordination::Lease;
 use schemas::checkpoint::Checkpoint;
 use schemas::documents::Source;
-use schemas::{Code, Error, Result, names};
+use schemas::{Code, Error, Reaction, Result, names};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -55,7 +55,16 @@ impl<'a> Session<'a> {
         let started = tokio::select! {
             biased;
             () = self.shutdown.cancelled() => return Ok(Exit::Stopped),
-            started = self.start(resume) => started?,
+            started = self.start(resume) => started,
+        };
+        let started = match started {
+            Ok(started) => started,
+            Err(error) => {
+                if error.code().reaction() != Reaction::Retry {
+                    self.runner.refuse_request(&error).await;
+                }
+                return Err(error);
+            }
         };
         self.attend(started, requests).await
     }

@@ -288,11 +288,9 @@ async fn without_gtids(conn: &mut Conn, address: &str) {
     let mut stream = Stream::from(server.clone(), found);
     let mut rows = 0;
     let mut named = 0;
-    run(
-        conn,
-        &["SET GLOBAL gtid_mode=OFF_PERMISSIVE", "SET GLOBAL gtid_mode=ON_PERMISSIVE", "SET GLOBAL gtid_mode=ON"],
-    )
-    .await;
+    for mode in ["OFF_PERMISSIVE", "ON_PERMISSIVE"] {
+        run(conn, &[&format!("SET GLOBAL gtid_mode={mode}")]).await;
+    }
     run(conn, &["INSERT INTO t VALUES (12, 1)"]).await;
     while rows < 3 {
         let Some(event) = stream.next() else { panic!("the dump ended: {:?}", stream.end().await) };
@@ -303,6 +301,11 @@ async fn without_gtids(conn: &mut Conn, address: &str) {
         }
     }
     assert_eq!(named, 1, "two are anonymous");
+    // From here on the server itself refuses to send anonymous transactions.
+    run(conn, &["SET GLOBAL gtid_mode=ON"]).await;
+    let error = Stream::from(server.clone(), by_file(&before)).error().await;
+    assert_eq!(error.code(), Code::SourceDisconnected, "{error}");
+    assert!(error.message().contains("gtid_mode=ON_PERMISSIVE until"), "{error}");
     let refused = resolve_start(&server, &Start::Gtid(before.gtid)).await.unwrap_err();
     assert_eq!(refused.code(), Code::StartRefused, "{refused}");
 }
