@@ -126,7 +126,8 @@ pub struct Checkpoint {
     pub position: u64,
     /// The ordinal at which the next source transaction starts.
     pub ordinal: i64,
-    /// XIDs prepared and not yet decided. Always empty in this version.
+    /// XA transactions prepared and not yet decided, none of them with rows of followed tables: `gtrid,bqual,format`, the
+    /// first two in hex.
     pub prepared: Vec<String>,
     /// Tables that are stopped, by `schema.table`, with the GTID position where each stopped. Always empty in this version.
     pub stopped: BTreeMap<String, String>,

@@ -26,7 +26,6 @@ pub(super) fn variables(flavor: Flavor) -> &'static [&'static str] {
             "binlog_row_image",
             "binlog_row_metadata",
             "binlog_checksum",
-            "log_bin_compress",
             "log_slave_updates",
             "gtid_slave_pos",
         ],
@@ -145,7 +144,6 @@ pub(crate) fn judge_variables(flavor: Flavor, mode: PositionMode, value: impl Fn
     ];
     match flavor {
         Flavor::Mariadb => {
-            verdicts.push(must("log_bin_compress", &["OFF", "0"], "SET GLOBAL log_bin_compress=OFF"));
             // A server that has never replicated has nothing to pass on.
             if !value("gtid_slave_pos").is_empty() {
                 verdicts.push(must("log_slave_updates", &["ON", "1"], &in_file("log_slave_updates")));
@@ -251,7 +249,6 @@ mod tests {
                 "binlog_format" => "ROW",
                 "binlog_row_image" | "binlog_row_metadata" => "FULL",
                 "binlog_checksum" => "CRC32",
-                "log_bin_compress" => "0",
                 "gtid_slave_pos" | "binlog_row_value_options" => "",
                 "gtid_mode" => "ON",
                 _ => "1",

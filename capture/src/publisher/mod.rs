@@ -22,6 +22,7 @@ mod ordinal;
 mod outbox;
 mod plans;
 mod savepoints;
+mod xa;
 
 use std::time::{Duration, Instant};
 
@@ -258,7 +259,7 @@ impl Publisher {
             Event::Payload(payload) => self.payload(payload, start),
             Event::Query(query) => self.query(&query, end),
             Event::Xid(_) => self.end(end),
-            Event::XaPrepare { one_phase } => self.xa_prepare(one_phase, end),
+            Event::XaPrepare { one_phase } => self.xa_prepare(one_phase, &raw),
             Event::Rotate { file, position } => {
                 file.clone_into(&mut self.file);
                 self.behind = position;
@@ -379,18 +380,23 @@ impl Publisher {
                 Ok(())
             }
             Statement::RollbackTo(name) => group.rollback_to(name),
+            Statement::Xa(step @ (Xa::Commit | Xa::Rollback)) => decide(&mut self.progress.at, *step, query.sql),
             other => ddl::judge(other, self.plans.followed()),
         };
         done.map_err(|e| self.refuse(e))?;
         if standalone { self.end(end) } else { Ok(()) }
     }
 
-    fn xa_prepare(&mut self, one_phase: bool, end: u64) -> Step {
+    fn xa_prepare(&mut self, one_phase: bool, raw: &RawEvent) -> Step {
         if !one_phase && self.group.as_ref().is_some_and(Group::has_rows) {
             let message = "an XA transaction of followed tables is prepared";
             return Err(self.refuse(Error::new(Code::EventUnsupported, message)));
         }
-        self.end(end)
+        if !one_phase {
+            let name = xa::of_event(&raw.body).map_err(|e| self.refuse(e))?;
+            self.progress.at.prepared.push(name);
+        }
+        self.end(raw.log_pos)
     }
 
     /// The transaction's end: its rows go out, the position moves behind it.
@@ -514,6 +520,18 @@ impl Publisher {
         self.progress.show(open);
         Ok(())
     }
+}
+
+/// A prepared XA transaction is committed or rolled back: it is one whose rows were seen, and none of them was followed.
+fn decide(at: &mut Checkpoint, step: Xa, sql: &[u8]) -> Result<(), Error> {
+    let known = xa::of_statement(sql).and_then(|name| at.prepared.iter().position(|known| *known == name));
+    if let Some(known) = known {
+        at.prepared.swap_remove(known);
+    } else if step == Xa::Commit {
+        let message = "an XA transaction is committed that was prepared before the start: its rows were not seen";
+        return Err(Error::new(Code::EventUnsupported, message));
+    }
+    Ok(())
 }
 
 impl Progress {

@@ -420,7 +420,6 @@ async fn wrong_settings(conn: &mut mysql_async::Conn, source: &Source) {
         ("binlog_format", "STATEMENT", "ROW"),
         ("binlog_row_image", "MINIMAL", "FULL"),
         ("binlog_row_metadata", "NO_LOG", "FULL"),
-        ("log_bin_compress", "ON", "OFF"),
     ] {
         run(conn, &[&format!("SET GLOBAL {name}={wrong}")]).await;
         let error = connect(source).await.unwrap_err();

@@ -1,9 +1,11 @@
 //! Capture on real servers: rows committed at the source are in Kafka once, in order, and nothing else is.
 
 mod kafka_check;
+mod reset;
 mod site;
 mod topic;
 mod wire;
+mod xa;
 
 use capture::Options;
 use schemas::checkpoint::Record;
@@ -16,7 +18,7 @@ use topic::{Seen, assert_growing};
 
 const T: &str = "t (id INT PRIMARY KEY, name VARCHAR(20) NOT NULL DEFAULT '')";
 
-fn lines(events: &[Seen]) -> Vec<String> {
+pub(crate) fn lines(events: &[Seen]) -> Vec<String> {
     events.iter().map(Seen::line).collect()
 }
 

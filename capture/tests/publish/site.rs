@@ -47,6 +47,10 @@ pub(crate) struct Site {
     pub(crate) coordination: Coordination,
     /// A connection to the source server.
     pub(crate) conn: Conn,
+    /// Its address.
+    address: String,
+    /// Settings of the source document beside the usual ones.
+    pub(crate) settings: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A capture role that runs.
@@ -62,6 +66,12 @@ pub(crate) struct Running {
 impl Site {
     /// A fresh one; `tables` are created in its schema.
     pub(crate) async fn new(tables: &[&str]) -> Self {
+        Self::on("OTTER_SERVERS_SOURCE", tables).await
+    }
+
+    /// On the source server of this variable.
+    pub(crate) async fn on(variable: &str, tables: &[&str]) -> Self {
+        let address = server(variable);
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -69,7 +79,8 @@ impl Site {
         let mut options = coordination::Options::new(server("OTTER_SERVERS_ZOOKEEPER"));
         options.chroot = format!("/{name}");
         let coordination = Coordination::connect(&options, CancellationToken::new()).await.expect("ZooKeeper");
-        let mut site = Self { name, coordination, conn: connect().await };
+        let mut site =
+            Self { name, coordination, conn: connect(&address).await, address, settings: serde_json::Map::new() };
         let schema = site.name.clone();
         site.sql(&format!("CREATE DATABASE {schema}")).await;
         site.sql(&format!("USE {schema}")).await;
@@ -92,10 +103,11 @@ impl Site {
             Some(table) => format!("!{}.{table}", self.name),
             None => format!("{}.{rule}", self.name),
         };
-        let json = serde_json::json!({
-            "name": SOURCE, "addresses": [server("OTTER_SERVERS_SOURCE")], "user": "root", "start": "latest",
+        let mut json = serde_json::json!({
+            "name": SOURCE, "addresses": [self.address], "user": "root", "start": "latest",
             "tables": rules.iter().map(rule).collect::<Vec<_>>(), "topics": { "prefix": self.name },
         });
+        json.as_object_mut().expect("an object").extend(self.settings.clone());
         let source: Source = serde_json::from_value(json).expect("a source document");
         let put = self.coordination.documents().put(&Document::Source(source), Expected::Any).await;
         put.expect("the document is put");
@@ -179,8 +191,7 @@ pub(crate) fn kafka() -> KafkaOptions {
 }
 
 /// A connection to the source server.
-pub(crate) async fn connect() -> Conn {
-    let address = server("OTTER_SERVERS_SOURCE");
+pub(crate) async fn connect(address: &str) -> Conn {
     let (host, port) = address.rsplit_once(':').expect("host:port");
     let opts = OptsBuilder::default().ip_or_hostname(host).tcp_port(port.parse().expect("a port")).user(Some("root"));
     Conn::new(opts.prefer_socket(false)).await.expect("the source server")
