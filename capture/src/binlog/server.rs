@@ -173,7 +173,7 @@ impl SourceServer {
     }
 
     /// Whether the server is of this version or newer.
-    pub(super) fn is_from(&self, version: settings::Version) -> bool {
+    pub(crate) fn is_from(&self, version: (u16, u16, u16)) -> bool {
         settings::version(&self.version).is_some_and(|(_, own)| own >= version)
     }
 

@@ -8,12 +8,13 @@ use capture::binlog::reader::{SourceServer, connect, resolve_start};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use schemas::Code;
+use schemas::check::Level;
 use schemas::checkpoint::{Checkpoint, Flavor};
-use schemas::documents::{PositionMode, Start};
+use schemas::documents::{PositionMode, Start, TlsMode};
 use schemas::gtid::{Gtid, GtidPosition};
 use schemas::moment::Moment;
 
-use crate::binlog_support::{OwnMysql, PATIENCE, Stream, root, run, shared_mysql, shared_server, source};
+use crate::binlog_support::{OwnMysql, PATIENCE, Stream, root, run, shared_mysql, shared_server, source, source_of};
 use crate::changes;
 
 /// A schema of one test with a table `t`.
@@ -308,6 +309,74 @@ async fn without_gtids(conn: &mut Conn, address: &str) {
     assert!(error.message().contains("gtid_mode=ON_PERMISSIVE until"), "{error}");
     let refused = resolve_start(&server, &Start::Gtid(before.gtid)).await.unwrap_err();
     assert_eq!(refused.code(), Code::StartRefused, "{refused}");
+}
+
+/// What `otter check` says of a MySQL server: settings, grants through a role, and tables.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mysql_server_is_checked() {
+    let own = tokio::task::spawn_blocking(OwnMysql::start).await.unwrap();
+    let mut conn = root(&own.address).await;
+    run(
+        &mut conn,
+        &[
+            "CREATE DATABASE checked",
+            "CREATE TABLE checked.a (id INT PRIMARY KEY, j JSON, e ENUM('x'))",
+            "CREATE TABLE checked.b (id INT, FOREIGN KEY (id) REFERENCES checked.a (id) ON DELETE CASCADE)",
+            "CREATE TABLE checked.p (id INT PRIMARY KEY, p POINT)",
+            "CREATE ROLE reader",
+            "GRANT REPLICATION SLAVE, SELECT ON *.* TO reader",
+            "CREATE USER poor@'%' IDENTIFIED BY ''",
+            "GRANT reader TO poor@'%'",
+        ],
+    )
+    .await;
+    let mut poor = source_of(&own.address, "poor");
+    poor.tables = ["checked.a", "checked.b"].map(|rule| rule.parse().unwrap()).to_vec();
+    // A role that is not active grants nothing.
+    let error = connect(&poor).await.unwrap_err();
+    assert!(error.message().contains("GRANT REPLICATION SLAVE ON *.* TO `poor`@`%`"), "{error}");
+    run(&mut conn, &["SET DEFAULT ROLE reader TO poor@'%'"]).await;
+    let error = connect(&poor).await.unwrap_err();
+    assert_eq!(error.code(), Code::SourceGrant, "{error}");
+    assert!(error.message().contains("GRANT REPLICATION CLIENT ON *.* TO `poor`@`%`"), "{error}");
+    run(&mut conn, &["GRANT REPLICATION CLIENT ON *.* TO reader"]).await;
+    let findings = capture::check::check(&poor).await;
+    assert!(findings.iter().all(|f| f.level == Level::Ok), "{findings:?}");
+    for (name, wrong, right) in [
+        ("binlog_row_value_options", "PARTIAL_JSON", "''"),
+        ("binlog_row_metadata", "MINIMAL", "FULL"),
+        ("binlog_row_image", "MINIMAL", "FULL"),
+    ] {
+        run(&mut conn, &[&format!("SET GLOBAL {name}={wrong}")]).await;
+        let remedy = format!("SET GLOBAL {name}={right}");
+        let findings = capture::check::check(&poor).await;
+        assert!(findings.iter().any(|f| f.level == Level::Error && f.remedy == remedy), "{findings:?}");
+        run(&mut conn, &[&remedy]).await;
+    }
+    poor.tables = vec!["checked.p".parse().unwrap()];
+    let findings = capture::check::check(&poor).await;
+    let of_table: Vec<_> = findings.iter().filter(|f| f.subject == "checked.p").map(|f| f.code.as_deref()).collect();
+    assert_eq!(of_table, [Some("OT3007")], "{findings:?}");
+    drop(conn);
+    tokio::task::spawn_blocking(move || drop(own)).await.unwrap();
+}
+
+/// The password's first exchange, before the server remembers it: over TLS, and without it by the server's RSA key.
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_takes_the_password_with_and_without_tls() {
+    let address = shared_mysql();
+    let mut conn = root(&address).await;
+    for mode in [TlsMode::Disabled, TlsMode::Preferred, TlsMode::Required] {
+        // What the server remembers of a password is thrown away.
+        run(&mut conn, &["FLUSH PRIVILEGES"]).await;
+        let mut document = source(&address);
+        document.tls.mode = mode;
+        let server = connect(&document).await.unwrap();
+        assert_eq!(server.flavor, Flavor::Mysql);
+        let mut session = server.connection().await.unwrap();
+        let cipher: (String, String) = session.query_first("SHOW STATUS LIKE 'Ssl_cipher'").await.unwrap().unwrap();
+        assert_eq!(cipher.1.is_empty(), mode == TlsMode::Disabled, "{mode:?}: {cipher:?}");
+    }
 }
 
 async fn reset(conn: &mut Conn, server: &SourceServer, last: &Checkpoint) {

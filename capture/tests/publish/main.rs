@@ -286,8 +286,7 @@ async fn no_checkpoint_where_zookeeper_mirrors_one_stops() {
     let capture = site.run("a", Options::default()).await;
     capture.stop().await;
     // Another cluster name has other topics, but the same nodes.
-    let lost =
-        Site { name: format!("{}b", site.name), coordination: site.coordination.clone(), conn: site::connect().await };
+    let lost = site.beside(format!("{}b", site.name)).await;
     let capture = lost.start("a", Options::default());
     let stopped = capture.state("stopped", |status| status.state == SourceState::Stopped).await;
     assert_eq!(stopped.error.expect("an error").code, "OT3010");

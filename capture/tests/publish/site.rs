@@ -90,6 +90,12 @@ impl Site {
         site
     }
 
+    /// Another installation's schema and prefix on the same servers.
+    pub(crate) async fn beside(&self, name: String) -> Self {
+        let (coordination, address) = (self.coordination.clone(), self.address.clone());
+        Self { name, coordination, conn: connect(&address).await, address, settings: serde_json::Map::new() }
+    }
+
     /// Runs statements, separated by `;`.
     pub(crate) async fn sql(&mut self, sql: &str) {
         for statement in sql.split(';').filter(|s| !s.trim().is_empty()) {
@@ -191,7 +197,7 @@ pub(crate) fn kafka() -> KafkaOptions {
 }
 
 /// A connection to the source server.
-pub(crate) async fn connect(address: &str) -> Conn {
+async fn connect(address: &str) -> Conn {
     let (host, port) = address.rsplit_once(':').expect("host:port");
     let opts = OptsBuilder::default().ip_or_hostname(host).tcp_port(port.parse().expect("a port")).user(Some("root"));
     Conn::new(opts.prefer_socket(false)).await.expect("the source server")
