@@ -7,6 +7,7 @@ mod capture_faults;
 mod compressed;
 mod input;
 mod kills;
+mod resets;
 mod restarts;
 mod rows_flow;
 mod servers;

@@ -18,7 +18,7 @@ use coordination::{Coordination, Lease, LeaseState};
 use schemas::documents::Source;
 use schemas::kafka::KafkaOptions;
 use schemas::status::{ErrorStatus, SourceState, StatusBoard};
-use schemas::{Error, Reaction, Result, names};
+use schemas::{Code, Error, Reaction, Result, names};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::SourceMetrics;
@@ -129,6 +129,7 @@ impl Runner {
             tracing::warn!(source = %self.source.name, %error, "starting again from the last checkpoint");
             self.show(SourceState::Retrying, Some(&error));
             self.metrics.reconnects.inc();
+            resume.in_pieces |= writing_failed(&error);
             if began.elapsed() > 2 * self.site.options.retry_max.get() {
                 pauses = self.pauses();
             }
@@ -171,6 +172,11 @@ pub(crate) fn show(board: &StatusBoard, source: &str, state: SourceState, error:
         let since = |code: &str| status.error.as_ref().filter(|e| e.code == code).map_or_else(now_ms, |e| e.since);
         status.error = error.map(|e| ErrorStatus::new(e, since(e.code().id())));
     });
+}
+
+/// Whether Kafka did not take what was written, in time or at all.
+fn writing_failed(error: &Error) -> bool {
+    [Code::KafkaUnavailable, Code::ProducerFenced, Code::TransactionFailed].contains(&error.code())
 }
 
 fn deposed(lease: &Lease) -> bool {

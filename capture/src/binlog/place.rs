@@ -122,9 +122,11 @@ impl SourceServer {
             }
             Flavor::Mariadb => {
                 let purged = match files.first() {
-                    Some(oldest) => self.gtid_at(&mut conn, &oldest.name, FIRST_POSITION).await?,
-                    None => GtidPosition::default(),
+                    Some(oldest) => self.known_gtid_at(&mut conn, &oldest.name, FIRST_POSITION).await?,
+                    None => None,
                 };
+                // Where it cannot be told what is purged, the dump itself says so.
+                let purged = purged.unwrap_or_default();
                 let executed: Option<String> = self.ask(conn.query_first("SELECT @@global.gtid_binlog_pos")).await?;
                 (purged, self.gtids_of(&executed.unwrap_or_default())?)
             }
@@ -143,16 +145,18 @@ impl SourceServer {
 
     /// MariaDB's GTID position at an offset of a file.
     async fn gtid_at(&self, conn: &mut Conn, file: &str, position: u64) -> Result<GtidPosition> {
+        let known = self.known_gtid_at(conn, file, position).await?;
+        known.ok_or_else(|| {
+            let message = format!("{}: the GTID position at {file}:{position} cannot be read", self.address);
+            Error::new(Code::SourceUnreachable, message)
+        })
+    }
+
+    /// The same; `None` when the file went away in between, or cannot be read.
+    async fn known_gtid_at(&self, conn: &mut Conn, file: &str, position: u64) -> Result<Option<GtidPosition>> {
         let sql = "SELECT BINLOG_GTID_POS(?, ?)";
         let text: Option<Option<String>> = self.ask(conn.exec_first(sql, (file, position))).await?;
-        match text.flatten() {
-            Some(text) => self.gtids_of(&text),
-            // NULL: the file went away in between, or cannot be read.
-            None => {
-                let message = format!("{}: the GTID position at {file}:{position} cannot be read", self.address);
-                Err(Error::new(Code::SourceUnreachable, message))
-            }
-        }
+        text.flatten().map(|text| self.gtids_of(&text)).transpose()
     }
 
     fn gtids_of(&self, text: &str) -> Result<GtidPosition> {

@@ -56,6 +56,8 @@ const EVENTS_A_LOOK: u32 = 256;
 pub(crate) struct Resume {
     /// Commit after every source transaction up to the one that starts at this ordinal.
     pub(crate) careful_until: Option<i64>,
+    /// Writing did not succeed: stream the next source transaction that is not small, with the longer timeout.
+    pub(crate) in_pieces: bool,
     /// Ranges of a streamed transaction that it rolls back itself.
     pub(crate) rolled_back: Option<RolledBack>,
 }
@@ -351,7 +353,7 @@ impl Publisher {
         if group.is_streamed() {
             return self.stream();
         }
-        if group.bytes() > self.options.memory.as_usize() {
+        if group.bytes() > budget(self.options.memory.as_usize(), &self.resume) {
             return self.start_streaming();
         }
         // A transaction that takes long to arrive does not hold back those before it.
@@ -435,6 +437,7 @@ impl Publisher {
         if streamed {
             self.commit()?;
             self.outbox.reconnect(self.options.transaction_timeout.get())?;
+            self.resume.in_pieces = false;
         } else if (careful && rows) || self.outbox.is_full(Instant::now()) {
             self.commit()?;
         } else if !self.outbox.is_open() {
@@ -520,6 +523,12 @@ impl Publisher {
         self.progress.show(open);
         Ok(())
     }
+}
+
+/// Bytes of a source transaction that are held back until its end. What could not be written within the usual timeout,
+/// because the brokers are slow, would fail again as a whole.
+fn budget(memory: usize, resume: &Resume) -> usize {
+    if resume.in_pieces { memory / 32 } else { memory }
 }
 
 /// A prepared XA transaction is committed or rolled back: it is one whose rows were seen, and none of them was followed.
