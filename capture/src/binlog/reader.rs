@@ -268,7 +268,9 @@ impl Dump {
             }
             self.position.rotate(&raw)?;
         }
-        if let Event::Payload(payload) = raw.parse()? {
+        if raw.event_type == kind::TRANSACTION_PAYLOAD
+            && let Event::Payload(payload) = raw.parse()?
+        {
             self.unpacked = payload.size();
         }
         if raw.log_pos > self.skip || !of_a_file || raw.event_type == kind::ROTATE {
