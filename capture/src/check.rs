@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use mysql_async::Conn;
 use mysql_async::prelude::{FromRow, Queryable};
+use schemas::charset::Charset;
 use schemas::check::{Finding, Level};
 use schemas::checkpoint::Flavor;
 use schemas::documents::Source;
@@ -58,10 +59,12 @@ async fn tables(source: &Source, server: &SourceServer) -> Result<Vec<Finding>> 
         }
     }
     findings.extend(missing(source, server, &followed));
-    let columns: Vec<(String, String, String, String)> = ask(server, &mut conn, COLUMNS).await?;
-    for (schema, table, column, what) in columns {
+    let columns: Vec<(String, String, String, String, Option<String>, bool)> = ask(server, &mut conn, COLUMNS).await?;
+    for (schema, table, column, column_type, charset, carried) in columns {
         let name = TableName::new(schema, table);
-        if followed.contains(&name) {
+        let unknown = charset.filter(|charset| Charset::of(charset).is_none());
+        if followed.contains(&name) && (!carried || unknown.is_some()) {
+            let what = unknown.map_or_else(|| column_type.clone(), |charset| format!("{column_type} in {charset}"));
             let message = format!("column {column} is of type {what}, which this version does not carry");
             let finding = Finding::error(name.to_string(), &Error::new(Code::TypeUnsupported, message));
             findings.push(Finding { remedy: exclusion(&name), ..finding });
@@ -140,17 +143,15 @@ async fn ask<T: FromRow + Send + 'static>(server: &SourceServer, conn: &mut Conn
 const TABLES: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES \
     WHERE TABLE_SCHEMA NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys')";
 
-/// Columns of types, or in character sets, that are not carried. Old temporal formats and compression show as comments.
-const COLUMNS: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, \
-      IF(CHARACTER_SET_NAME IS NULL OR CHARACTER_SET_NAME IN ('utf8mb4', 'utf8mb3', 'utf8', 'ascii'), COLUMN_TYPE, \
-         CONCAT(COLUMN_TYPE, ' in ', CHARACTER_SET_NAME)) \
+/// Columns that may not be carried, with what they are: type, and character set where there is one. Old temporal formats
+/// and compression show as comments.
+const COLUMNS: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, CHARACTER_SET_NAME, \
+      DATA_TYPE IN ('tinyint', 'smallint', 'mediumint', 'int', 'bigint', 'decimal', 'float', 'double', 'bit', 'year', \
+         'date', 'datetime', 'timestamp', 'time', 'char', 'varchar', 'tinytext', 'text', 'mediumtext', 'longtext', \
+         'binary', 'varbinary', 'tinyblob', 'blob', 'mediumblob', 'longblob', 'enum', 'set', 'json') \
+      AND COLUMN_TYPE NOT LIKE '%COMPRESSED%' AND COLUMN_TYPE NOT LIKE '%mariadb-5.3%' \
     FROM information_schema.COLUMNS \
     WHERE TABLE_SCHEMA NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys') \
-      AND (DATA_TYPE NOT IN ('tinyint', 'smallint', 'mediumint', 'int', 'bigint', 'decimal', 'float', 'double', \
-             'date', 'datetime', 'timestamp', 'time', 'char', 'varchar', 'tinytext', 'text', 'mediumtext', \
-             'longtext', 'binary', 'varbinary', 'tinyblob', 'blob', 'mediumblob', 'longblob') \
-        OR CHARACTER_SET_NAME NOT IN ('utf8mb4', 'utf8mb3', 'utf8', 'ascii') \
-        OR COLUMN_TYPE LIKE '%COMPRESSED%' OR COLUMN_TYPE LIKE '%mariadb-5.3%') \
     ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION";
 
 const CASCADES: &str = "SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CONSTRAINT_NAME \

@@ -71,7 +71,7 @@ fn all_types() -> Vec<(&'static str, ColumnType)> {
         ("v", text(1)),
         ("v64", text(2)),
         ("u3", text(1)),
-        ("a", text(1)),
+        ("a", ColumnType::Text { length_bytes: 1, charset: Charset::Ascii }),
         ("tt", text(1)),
         ("lt", text(4)),
         ("j", text(4)),
