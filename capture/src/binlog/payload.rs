@@ -192,7 +192,7 @@ impl Events<'_> {
 }
 
 /// Whether servers put such events into compressed transactions: what stands between the GTID and the commit.
-fn may_be_inside(event_type: u8) -> bool {
+pub(super) fn may_be_inside(event_type: u8) -> bool {
     !matches!(
         event_type,
         kind::MYSQL_GTID

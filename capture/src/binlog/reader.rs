@@ -29,6 +29,7 @@ pub use super::channel::{Chunk, Received, Receiver, Sender, channel};
 pub use super::event::RawEvent;
 use super::event::{Event, HEADER_LENGTH, kind};
 use super::gtid_sets;
+use super::payload::may_be_inside;
 pub use super::place::{Entry, Place, resolve_start};
 use super::position::{Header, Position};
 pub use super::server::{SourceServer, connect};
@@ -282,12 +283,12 @@ impl Dump {
     /// Whether the event is one that mysql_async unpacked by itself, behind the compressed event that holds it. They are
     /// left out: it hides what it cannot unpack, so the publisher unpacks again and checks.
     fn is_unpacked(&mut self, event: &WireEvent) -> bool {
-        let Some(left) = self.unpacked.checked_sub(u64::from(event.header().event_size())) else {
-            self.unpacked = 0;
-            return false;
-        };
-        self.unpacked = left;
-        true
+        let header = event.header();
+        let left = self.unpacked.checked_sub(u64::from(header.event_size()));
+        // Where it left some out, the next event of the binlog itself must not be taken for one of them.
+        let inside = may_be_inside(header.event_type_raw());
+        self.unpacked = left.filter(|_| inside).unwrap_or(0);
+        left.is_some() && inside
     }
 
     /// A body of its own, out of a shared allocation where it is small.
