@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use coordination::Role;
 
 /// Keeps tables in step between MariaDB servers, through Kafka, exactly once.
 #[derive(Debug, Parser)]
@@ -25,6 +26,9 @@ pub(crate) struct Global {
     /// Sets one key of the configuration, such as kafka.brokers=db1:9092; wins over file and environment
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
+    /// Work on ZooKeeper itself instead of asking the admin API
+    #[arg(long, global = true)]
+    pub(crate) direct: bool,
     /// How to print results
     #[arg(long, short = 'o', global = true, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
@@ -50,8 +54,12 @@ pub(crate) enum Verb {
     Capture,
     /// Run the apply role: Kafka to targets
     Apply,
-    /// Run the admin role: health, metrics and status over HTTP
-    Admin,
+    /// Run the admin role: the HTTP API
+    Admin {
+        /// What else about it.
+        #[command(subcommand)]
+        verb: Option<AdminVerb>,
+    },
     /// Create or change documents
     Put {
         /// YAML or JSON; - is the standard input
@@ -98,11 +106,53 @@ pub(crate) enum Verb {
         /// The document's name
         name: Option<String>,
     },
+    /// Tokens of the HTTP API
+    Token {
+        /// What about them.
+        #[command(subcommand)]
+        verb: TokenVerb,
+    },
+    /// Explain a code, such as OT1001
+    Explain {
+        /// The code
+        code: String,
+    },
     /// The configuration
     Config {
         /// What about it.
         #[command(subcommand)]
         verb: ConfigVerb,
+    },
+}
+
+/// What to do about the admin role, other than running it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminVerb {
+    /// Make the first token, of the role admin, and print it; works on ZooKeeper itself
+    Init {
+        /// Make another one although there are tokens
+        #[arg(long)]
+        again: bool,
+    },
+}
+
+/// What to do about tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenVerb {
+    /// Make a token and print it, this once
+    Create {
+        /// Its name
+        name: String,
+        /// viewer, operator or admin
+        #[arg(long, default_value = "viewer")]
+        role: Role,
+    },
+    /// List the tokens, without their texts
+    List,
+    /// Revoke a token
+    Revoke {
+        /// Its id, or its name
+        id: String,
     },
 }
 

@@ -1,4 +1,5 @@
-//! The verbs that do something and end, all of them through [`admin::control::Control`].
+//! The verbs that do something and end, all of them as clients of the admin API, or with `--direct` on
+//! ZooKeeper through the same [`admin::control::Control`] that the API stands on.
 //!
 //! Each verb makes a report, a value that can be printed as a table, JSON or YAML. What a verb did is printed even when
 //! it then failed.
@@ -6,26 +7,35 @@
 mod check;
 mod config;
 mod delete;
+mod explain;
+mod front;
 mod get;
 mod put;
 mod state;
 mod status;
+mod tokens;
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use admin::control::documents::Put;
 use admin::control::{Caller, Control, Selection};
-use coordination::Coordination;
+use coordination::{Coordination, Role};
 use schemas::documents::{Document, Kind, State};
 use schemas::{Code, Error, Result};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{ConfigVerb, Output, Verb};
+use crate::audit::Audit;
+use crate::cli::{AdminVerb, ConfigVerb, Global, Output, TokenVerb, Verb};
+use crate::client::Client;
 use crate::config::Config;
 use crate::tools::Lent;
+use front::Front;
+
+/// How long a direct command waits for its records in the audit trail.
+const TRAIL: Duration = Duration::from_secs(5);
 
 /// A result that can be printed.
 pub(crate) trait Report: Serialize {
@@ -39,15 +49,26 @@ pub(crate) trait Report: Serialize {
 }
 
 /// Carries out a verb; `false` when it found something wrong and said so.
-pub(crate) async fn run(config: &Config, output: Output, verb: Verb) -> Result<bool> {
-    if let Verb::Config { verb: ConfigVerb::Show } = verb {
-        return print(output, &config::show(config)?);
-    }
+pub(crate) async fn run(config: &Config, global: &Global, verb: Verb) -> Result<bool> {
+    let output = global.output;
     // Before connecting: a wrong document is said to be wrong whether anybody answers or not.
-    let job = Job::of(verb)?;
+    let job = match verb {
+        Verb::Config { verb: ConfigVerb::Show } => return print(output, &config::show(config)?),
+        Verb::Explain { code } => return print(output, &explain::explain(&code)?),
+        verb => Job::of(verb)?,
+    };
+    if !global.direct && !matches!(job, Job::Init { .. }) {
+        let front = Front::Api(Client::new(config)?);
+        return job.run(output, &front).await;
+    }
     let coordination = Coordination::connect(&config.coordination(), CancellationToken::new()).await?;
-    let control = Control::new(coordination.clone(), Arc::new(Lent))?;
-    let result = job.run(output, &control, &Caller::direct(user(), None)).await;
+    let (audit, trail) = Audit::start(config.kafka()?, config.cluster.as_str());
+    let control = Control::new(coordination.clone(), Arc::new(Lent::new(audit)))?;
+    let front = Front::Direct(control, Caller::direct(user(), config.client.token()?));
+    let result = job.run(output, &front).await;
+    if let Err(e) = trail.finish(TRAIL).await {
+        eprintln!("warning: {e}");
+    }
     coordination.close().await;
     result
 }
@@ -60,6 +81,10 @@ enum Job {
     State(Kind, String, State),
     Check(Selection),
     Status,
+    Init { again: bool },
+    TokenCreate(String, Role),
+    TokenList,
+    TokenRevoke(String),
 }
 
 impl Job {
@@ -76,22 +101,35 @@ impl Job {
             Verb::Pause { kind, name } => Self::State(kind.parse()?, name, State::Paused),
             Verb::Resume { kind, name } => Self::State(kind.parse()?, name, State::Running),
             Verb::Status => Self::Status,
-            Verb::Run | Verb::Capture | Verb::Apply | Verb::Admin | Verb::Config { .. } => {
+            Verb::Admin { verb: Some(AdminVerb::Init { again }) } => Self::Init { again },
+            Verb::Token { verb: TokenVerb::Create { name, role } } => Self::TokenCreate(name, role),
+            Verb::Token { verb: TokenVerb::List } => Self::TokenList,
+            Verb::Token { verb: TokenVerb::Revoke { id } } => Self::TokenRevoke(id),
+            Verb::Run
+            | Verb::Capture
+            | Verb::Apply
+            | Verb::Admin { verb: None }
+            | Verb::Config { .. }
+            | Verb::Explain { .. } => {
                 return Err(Error::new(Code::ConfigInvalid, "this verb does not work on documents"));
             }
         })
     }
 
-    async fn run(self, output: Output, control: &Control, caller: &Caller) -> Result<bool> {
+    async fn run(self, output: Output, front: &Front) -> Result<bool> {
         match self {
-            Self::Put(documents) => print(output, &put::Changes(control.put(caller, documents, Put::default()).await?)),
+            Self::Put(documents) => print(output, &put::Changes(front.put(documents).await?)),
             Self::Get(selection) => {
-                print(output, &get::Got::new(control.documents(&selection).await?, selection.name.is_some())?)
+                print(output, &get::Got::new(front.documents(&selection).await?, selection.name.is_some())?)
             }
-            Self::Delete(kind, name) => print(output, &control.delete(caller, kind, &name, None).await?),
-            Self::State(kind, name, state) => print(output, &control.set_state(caller, kind, &name, state).await?),
-            Self::Check(selection) => print(output, &check::Findings(control.check(&selection).await?)),
-            Self::Status => print(output, &control.status(caller).await?),
+            Self::Delete(kind, name) => print(output, &front.delete(kind, &name).await?),
+            Self::State(kind, name, state) => print(output, &front.set_state(kind, &name, state).await?),
+            Self::Check(selection) => print(output, &check::Findings(front.check(&selection).await?)),
+            Self::Status => print(output, &front.status().await?),
+            Self::Init { again } => print(output, &front.init_token(again).await?),
+            Self::TokenCreate(name, role) => print(output, &front.create_token(&name, role).await?),
+            Self::TokenList => print(output, &tokens::TokenList(front.tokens().await?)),
+            Self::TokenRevoke(id) => print(output, &tokens::Revoked(front.revoke_token(&id).await?)),
         }
     }
 }

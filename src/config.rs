@@ -1,10 +1,11 @@
 //! The configuration: defaults < otter.toml < `OTTER_*` < `--set`.
 //!
 //! Unknown keys are refused with their path wherever they come from. Environment variables are configuration when they
-//! are `OTTER_CLUSTER` or hold a double underscore (`OTTER_KAFKA__BROKERS`); others that begin with `OTTER_` are left
+//! are `OTTER_CLUSTER`, `OTTER_URL` (`client.url`) or hold a double underscore (`OTTER_KAFKA__BROKERS`); others that begin with `OTTER_` are left
 //! to their owners, such as the variables that documents name for passwords — unless they look like a section with one
 //! underscore too few, which is refused instead of ignored.
 
+mod client;
 mod env;
 mod redact;
 mod registry;
@@ -39,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) registry: Registry,
     /// The HTTP endpoints.
     pub(crate) http: Http,
+    /// How the command line reaches the admin API.
+    pub(crate) client: client::Client,
     /// The log.
     pub(crate) log: Log,
     /// The capture role.
@@ -71,6 +74,8 @@ pub(crate) struct Http {
     /// `host:port` under which others reach it; what it is bound to by default. Since 0.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) advertise: Option<String>,
+    /// Whether `/metrics` answers without a token. Since 0.2.
+    pub(crate) open_metrics: bool,
 }
 
 /// The log, on the standard error.
@@ -101,6 +106,7 @@ impl Default for Config {
             kafka: KafkaOptions::default(),
             registry: Registry::default(),
             http: Http::default(),
+            client: client::Client::default(),
             log: Log::default(),
             capture: capture::Options::default(),
             apply: apply::Options::default(),
@@ -130,7 +136,7 @@ fn millis(duration: std::time::Duration) -> Interval {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8010".to_owned(), advertise: None }
+        Self { listen: "127.0.0.1:8010".to_owned(), advertise: None, open_metrics: false }
     }
 }
 
@@ -191,6 +197,14 @@ impl Config {
     /// `OT1003` when a reference leads nowhere.
     pub(crate) fn coordination_of_roles(&self) -> Result<coordination::Options> {
         Ok(coordination::Options { registry: self.registry.resolve()?, ..self.coordination() })
+    }
+
+    /// Where the admin API is.
+    ///
+    /// # Errors
+    /// `OT1004` when nothing tells.
+    pub(crate) fn api_url(&self) -> Result<String> {
+        self.client.url(&self.http)
     }
 
     /// How to reach Kafka, secrets resolved: a property for a secret may be `env:NAME` or `file:PATH`.

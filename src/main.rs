@@ -2,7 +2,9 @@
 //!
 //! Exit codes: 0 fine, 1 failed (or found something wrong), 2 wrong usage. Errors are printed with code and remedy.
 
+mod audit;
 mod cli;
+mod client;
 mod commands;
 mod config;
 mod logs;
@@ -44,7 +46,7 @@ fn run(cli: Cli) -> Result<bool> {
         Verb::Run => Some(Roles { capture: true, apply: true, admin: true }),
         Verb::Capture => Some(Roles { capture: true, apply: false, admin: false }),
         Verb::Apply => Some(Roles { capture: false, apply: true, admin: false }),
-        Verb::Admin => Some(Roles { capture: false, apply: false, admin: true }),
+        Verb::Admin { verb: None } => Some(Roles { capture: false, apply: false, admin: true }),
         _ => None,
     };
     let mut log = config.log.clone();
@@ -59,6 +61,6 @@ fn run(cli: Cli) -> Result<bool> {
         .map_err(|e| Error::new(Code::RoleFailed, format!("the runtime cannot be started: {e}")).with_source(e))?;
     match roles {
         Some(roles) => runtime.block_on(roles::run(&config, roles)).map(|()| true),
-        None => runtime.block_on(commands::run(&config, cli.global.output, cli.verb)),
+        None => runtime.block_on(commands::run(&config, &cli.global, cli.verb)),
     }
 }

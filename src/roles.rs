@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use admin::{AdminContext, Readiness};
+use admin::{AdminContext, Readiness, Services};
 use coordination::{Coordination, WorkerInfo};
 use prometheus_client::registry::Registry;
 use schemas::status::{StatusBoard, WorkerFacts};
@@ -18,11 +18,15 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::audit::Audit;
 use crate::config::Config;
 use crate::signals;
+use crate::tools::Lent;
 
 /// How long roles may take to end once they are asked to.
 const DRAIN: Duration = Duration::from_secs(20);
+/// How long the records of the audit trail may take to get to Kafka at the end.
+const TRAIL: Duration = Duration::from_secs(3);
 /// Between two attempts to reach ZooKeeper at the start.
 const RECONNECT: Duration = Duration::from_secs(1);
 
@@ -56,7 +60,6 @@ pub(crate) async fn run(config: &Config, roles: Roles) -> Result<()> {
     info!(worker = facts.worker, roles = facts.roles.join(","), version = facts.version, "starting");
     info!("serving HTTP on http://{address}");
     let (ready, readiness) = watch::channel(Readiness::Starting);
-    let coordination = admin::Late::default();
     let process = Process {
         config,
         status: StatusBoard::new(facts.clone()),
@@ -64,15 +67,13 @@ pub(crate) async fn run(config: &Config, roles: Roles) -> Result<()> {
         status_address: advertised(config, address, &facts.host),
         facts,
         ready,
+        services: Services::default(),
         shutdown,
-        coordination: Arc::clone(&coordination),
     };
-    let context = AdminContext {
-        status: process.status.clone(),
-        metrics: Arc::clone(&process.metrics),
-        ready: readiness,
-        coordination: roles.admin.then_some(coordination),
-    };
+    let mut context = AdminContext::new(process.status.clone(), Arc::clone(&process.metrics), readiness);
+    context.admin = roles.admin;
+    context.open_metrics = config.http.open_metrics;
+    context.services = process.services.clone();
     let answered = CancellationToken::new();
     let http = tokio::spawn(admin::serve(listener, context, answered.clone()));
     let result = process.run(roles).await;
@@ -92,9 +93,9 @@ struct Process<'a> {
     status: StatusBoard,
     metrics: Arc<Mutex<Registry>>,
     ready: watch::Sender<Readiness>,
+    /// What HTTP needs of ZooKeeper.
+    services: Services,
     shutdown: CancellationToken,
-    /// For HTTP, which serves before there is a connection.
-    coordination: admin::Late,
 }
 
 impl Process<'_> {
@@ -102,10 +103,35 @@ impl Process<'_> {
         // Secrets first: a missing one should not wait for ZooKeeper.
         self.config.kafka()?;
         let Some(coordination) = self.connect().await? else { return Ok(()) };
-        self.coordination.get_or_init(|| coordination.clone());
-        let result = self.work(roles, &coordination).await;
+        let (audit, trail) = Audit::start(self.config.kafka()?, self.config.cluster.as_str());
+        let result = match self.open_http(&coordination, audit).await {
+            Ok(true) => self.work(roles, &coordination).await,
+            Ok(false) => Ok(()),
+            Err(e) => Err(e),
+        };
+        if let Err(e) = trail.finish(TRAIL).await {
+            warn!(error = %e, "the log has the records");
+        }
         coordination.close().await;
         result
+    }
+
+    /// Lets HTTP know the tokens and carry out requests, as often as it takes; `false` when asked to end first.
+    async fn open_http(&self, coordination: &Coordination, audit: Audit) -> Result<bool> {
+        let tools = Arc::new(Lent::new(audit));
+        loop {
+            let tools = Arc::clone(&tools);
+            let attempt = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return Ok(false),
+                attempt = self.services.connect(coordination, tools) => attempt,
+            };
+            match attempt {
+                Ok(()) => return Ok(true),
+                Err(e) if e.code().reaction() == Reaction::Retry => warn!(error = %e, "waiting for ZooKeeper"),
+                Err(e) => return Err(e),
+            }
+        }
     }
 
     /// Connects to ZooKeeper, as often as it takes; `None` when asked to end first.

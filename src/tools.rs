@@ -7,12 +7,23 @@ use admin::tools::{Tools, Work};
 use schemas::check::Finding;
 use schemas::documents::{ApplySettings, Pipeline, PipelineStart, Source, State, Target};
 
+use crate::audit::Audit;
+
 /// Tables of a range that are looked at.
 const MOST_TABLES: usize = 1_000;
 
 /// The parts of this process that the admin role uses.
 #[derive(Debug)]
-pub(crate) struct Lent;
+pub(crate) struct Lent {
+    audit: Audit,
+}
+
+impl Lent {
+    /// Tools whose records go to this trail.
+    pub(crate) fn new(audit: Audit) -> Self {
+        Self { audit }
+    }
+}
 
 impl Tools for Lent {
     fn check_source<'a>(&'a self, source: &'a Source) -> Work<'a, Vec<Finding>> {
@@ -33,7 +44,7 @@ impl Tools for Lent {
     }
 
     fn audit(&self, record: AuditRecord) {
-        tracing::info!(?record, "audit");
+        self.audit.record(record);
     }
 }
 

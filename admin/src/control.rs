@@ -10,6 +10,7 @@ pub mod changes;
 mod check;
 pub mod documents;
 pub mod status;
+pub mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;

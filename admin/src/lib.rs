@@ -1,26 +1,33 @@
-//! HTTP endpoints that every role serves: `/healthz`, `/readyz`, `/metrics`, `/status`.
+//! HTTP of every role: `/healthz`, `/readyz`, `/metrics`, `/status`; with the admin role also the API, `/api/v1`,
+//! and the schema registry, `/registry`.
 //!
 //! The caller binds the listener before its serious work begins, so that a port in use is known at once and probes get
-//! an answer from the first moment on. Everything here is read-only and answers from memory: no endpoint waits for
-//! ZooKeeper, Kafka or a database, and none fails. [`serve`] ends by itself when `shutdown` is cancelled and the open
-//! requests are answered.
+//! an answer from the first moment on. Everything but the probes needs a token ([`auth`](Guard)); until ZooKeeper was
+//! reached nobody's can be verified, so those requests get 503. [`serve`] ends by itself when `shutdown` is cancelled
+//! and the open requests are answered. A panic in a handler is answered with 500 and ends nothing.
 
+pub mod api;
+mod auth;
 pub mod control;
 mod endpoints;
 mod registry;
 pub mod tools;
 
-pub use registry::Late;
-
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use coordination::Coordination;
 use prometheus_client::registry::Registry;
 use schemas::status::StatusBoard;
 use schemas::{Code, Error, Result};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+pub use auth::Guard;
+
+use control::Control;
+use tools::Tools;
 
 /// How far the process is, for `/readyz`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,8 +52,72 @@ pub struct AdminContext {
     pub metrics: Arc<Mutex<Registry>>,
     /// How far the process is.
     pub ready: watch::Receiver<Readiness>,
-    /// The connection to ZooKeeper, behind the schema registry under `/registry`; none: this process does not serve it.
-    pub coordination: Option<Late>,
+    /// Whether it has the admin role and so serves the API and the schema registry.
+    pub admin: bool,
+    /// Whether `/metrics` answers without a token.
+    pub open_metrics: bool,
+    /// What there is once ZooKeeper was reached.
+    pub services: Services,
+    pub(crate) failures: auth::Failures,
+}
+
+impl AdminContext {
+    /// A context without the admin role whose metrics need a token, and without services yet.
+    pub fn new(status: StatusBoard, metrics: Arc<Mutex<Registry>>, ready: watch::Receiver<Readiness>) -> Self {
+        Self {
+            status,
+            metrics,
+            ready,
+            admin: false,
+            open_metrics: false,
+            services: Services::default(),
+            failures: auth::Failures::default(),
+        }
+    }
+
+    /// What carries out requests.
+    ///
+    /// # Errors
+    /// `OT2001` as long as ZooKeeper was not reached.
+    pub fn control(&self) -> Result<&Control> {
+        self.services.0.control.get().ok_or_else(auth::not_connected)
+    }
+}
+
+/// What needs ZooKeeper, empty until [`Services::connect`]. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Services(Arc<Late>);
+
+#[derive(Debug, Default)]
+struct Late {
+    coordination: Arc<OnceLock<Coordination>>,
+    guard: OnceLock<Guard>,
+    control: OnceLock<Control>,
+}
+
+impl Services {
+    /// Fills it; a second time changes nothing.
+    ///
+    /// # Errors
+    /// `OT2001` when the tokens cannot be read in time, `OT1010` when no HTTP client can be made.
+    pub async fn connect(&self, coordination: &Coordination, tools: Arc<dyn Tools>) -> Result<()> {
+        let guard = Guard::follow(coordination).await?;
+        let control = Control::new(coordination.clone(), tools)?;
+        // Already set: the first one is as good.
+        self.0.guard.get_or_init(|| guard);
+        self.0.coordination.get_or_init(|| coordination.clone());
+        self.0.control.get_or_init(|| control);
+        Ok(())
+    }
+
+    /// The connection, as soon as there is one.
+    fn coordination(&self) -> Arc<OnceLock<Coordination>> {
+        Arc::clone(&self.0.coordination)
+    }
+
+    fn guard(&self) -> Option<&Guard> {
+        self.0.guard.get()
+    }
 }
 
 /// Binds the address, `host:port`; port 0 takes a free one.
@@ -62,12 +133,17 @@ pub async fn bind(listen: &str) -> Result<(TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
+/// All routes of a process.
+pub fn router(context: AdminContext) -> axum::Router {
+    endpoints::router(context)
+}
+
 /// Answers requests until `shutdown`, then finishes the open ones.
 ///
 /// # Errors
 /// `OT1004` when the listener fails as such; errors of single connections end those connections alone.
 pub async fn serve(listener: TcpListener, context: AdminContext, shutdown: CancellationToken) -> Result<()> {
-    axum::serve(listener, endpoints::router(context))
+    axum::serve(listener, router(context).into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await
         .map_err(|e| Error::new(Code::ConfigInvalid, format!("the HTTP listener failed: {e}")).with_source(e))

@@ -64,7 +64,7 @@ impl Process {
         let put = Command::new(binary())
             .arg("--config")
             .arg(&config)
-            .args(["put", "-f"])
+            .args(["put", "--direct", "-f"])
             .arg(&file)
             .env("OTTER_BENCH_PASSWORD", "otter")
             .output()

@@ -9,7 +9,7 @@ use crate::session::{Sessions, is_definite, persistent, refused};
 use crate::{Coordination, check_size};
 
 /// A running `otter` process, as others see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct WorkerInfo {
     /// The id, unique among the running workers; also the holder's name in leases.
     pub id: String,

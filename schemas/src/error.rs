@@ -10,13 +10,14 @@ use crate::codes::Code;
 pub struct Error {
     code: Code,
     message: String,
+    path: Option<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error with a code and what happened, in words, with names and positions.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), source: None }
+        Self { code, message: message.into(), path: None, source: None }
     }
 
     /// Keeps what caused it.
@@ -24,6 +25,18 @@ impl Error {
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Names the field of a document or request that is wrong, such as `mappings[0].to`.
+    #[must_use]
+    pub fn with_path(mut self, path: impl Into<String>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
+    /// The field that is wrong, if it is known. The message names it too.
+    pub fn path(&self) -> Option<&str> {
+        self.path.as_deref()
     }
 
     /// The code.

@@ -12,8 +12,8 @@ use crate::codes::Code;
 use crate::error::{Error, Result};
 
 /// Where a secret is: `env:NAME` or `file:PATH`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(into = "String")]
 pub enum SecretRef {
     /// An environment variable of the process that needs the secret.
     Env(String),
@@ -53,12 +53,23 @@ impl FromStr for SecretRef {
 
     fn from_str(s: &str) -> Result<Self, String> {
         // The text itself is never repeated: it may be the password that somebody wrote here by mistake.
-        let wrong = "a secret is given by reference, env:NAME or file:PATH".to_owned();
+        let wrong = WRONG.to_owned();
         match s.split_once(':') {
             Some(("env", name)) if !name.is_empty() && !name.contains(['=', '\0']) => Ok(Self::Env(name.to_owned())),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
             _ => Err(wrong),
         }
+    }
+}
+
+/// What everybody is told who writes something else.
+const WRONG: &str = "a secret is given by reference, env:NAME or file:PATH";
+
+/// By hand: serde's own message would repeat a password that looks like a number.
+impl<'de> Deserialize<'de> for SecretRef {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer).map_err(|_| serde::de::Error::custom(WRONG))?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -131,6 +142,10 @@ mod tests {
     fn a_password_in_place_of_a_reference_is_not_repeated() {
         let e = "hunter2".parse::<SecretRef>().unwrap_err();
         assert!(!e.contains("hunter2"));
+        for json in ["\"hunter2\"", "4711", "[4711]", "{\"hunter2\": 4711}", "true"] {
+            let e = serde_json::from_str::<SecretRef>(json).unwrap_err().to_string();
+            assert!(e.starts_with(WRONG) && !e.contains("hunter2") && !e.contains("4711"), "{json}: {e}");
+        }
     }
 
     #[test]

@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::gtid::GtidPosition;
 
 /// An error as operators see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorStatus {
     /// Such as `OT3002`.
     pub code: String,
@@ -20,6 +21,9 @@ pub struct ErrorStatus {
     pub message: String,
     /// What to do about it.
     pub remedy: String,
+    /// Where the admin API explains the code.
+    #[serde(default)]
+    pub link: String,
     /// Since when, milliseconds since 1970-01-01 UTC.
     pub since: i64,
 }
@@ -31,13 +35,14 @@ impl ErrorStatus {
             code: error.code().id().to_owned(),
             message: error.message().to_owned(),
             remedy: error.code().remedy().to_owned(),
+            link: format!("/api/v1/codes/{}", error.code().id()),
             since,
         }
     }
 }
 
 /// What a source is doing on this worker.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceState {
     /// Another worker leads it.
@@ -54,7 +59,7 @@ pub enum SourceState {
 }
 
 /// A source on a worker.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceStatus {
     /// Name of the document.
     pub name: String,
@@ -63,6 +68,7 @@ pub struct SourceStatus {
     /// Count of leaderships; 0 before the first.
     pub epoch: u64,
     /// GTID position of the last committed checkpoint.
+    #[schemars(with = "String")]
     pub gtid: GtidPosition,
     /// Binlog file of the last committed checkpoint.
     pub file: String,
@@ -79,7 +85,7 @@ pub struct SourceStatus {
 }
 
 /// What a pipeline is doing on this worker.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PipelineState {
     /// Its consumer is about to start.
@@ -96,7 +102,7 @@ pub enum PipelineState {
 }
 
 /// What a lane is doing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LaneState {
     /// It claims its progress row.
@@ -111,7 +117,7 @@ pub enum LaneState {
 }
 
 /// What a lane did since this worker took it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LaneCounters {
     /// Target transactions committed.
@@ -131,7 +137,7 @@ pub struct LaneCounters {
 }
 
 /// One partition of one topic of a pipeline.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LaneStatus {
     /// The topic.
     pub topic: String,
@@ -154,7 +160,7 @@ pub struct LaneStatus {
 }
 
 /// A pipeline on a worker.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PipelineStatus {
     /// Name of the document.
     pub name: String,
@@ -167,7 +173,7 @@ pub struct PipelineStatus {
 }
 
 /// A worker: one running process.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerStatus {
     /// The worker's id.
     pub worker: String,

@@ -9,7 +9,9 @@ const PREFIX: &str = "OTTER_";
 /// The top-level key that is no section.
 const SCALAR: &str = "cluster";
 /// The sections.
-const SECTIONS: [&str; 6] = ["zookeeper", "kafka", "http", "log", "capture", "apply"];
+const SECTIONS: [&str; 8] = ["zookeeper", "kafka", "registry", "http", "client", "log", "capture", "apply"];
+/// A short name, for what everybody sets who works from his own machine.
+const URL: &str = "url";
 /// Properties of librdkafka have dots, which shells refuse in variables: an underscore stands for one.
 const PROPERTIES: &str = "kafka.client.";
 
@@ -29,6 +31,14 @@ impl Setting {
     pub(super) fn from_variable(name: &str, value: &str) -> Result<Option<Self>> {
         let Some(rest) = name.strip_prefix(PREFIX) else { return Ok(None) };
         let key = rest.to_ascii_lowercase();
+        if key == URL {
+            let value = Value::from(value);
+            return Ok(Some(Self {
+                origin: format!("the environment variable {name}"),
+                key: "client.url".into(),
+                value,
+            }));
+        }
         if key != SCALAR && !key.contains("__") {
             let section = SECTIONS.iter().find(|s| key.strip_prefix(**s).is_some_and(|rest| rest.starts_with('_')));
             return match section {

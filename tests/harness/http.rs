@@ -1,4 +1,4 @@
-//! HTTP GET, as much of it as asking a role for its status takes.
+//! HTTP GET with a token, as much of it as asking a role for its status takes.
 
 use super::{Context as _, Result, ensure};
 use std::net::SocketAddr;
@@ -8,10 +8,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// The body of a 200 answer.
-pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<String> {
+pub(crate) async fn get(address: SocketAddr, path: &str, token: &str) -> Result<String> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;

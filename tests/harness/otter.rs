@@ -14,6 +14,9 @@ use tokio::time::timeout;
 /// How long a process may take from its start until its HTTP server answers.
 const START: Duration = Duration::from_secs(30);
 
+/// The file with a token of the role admin, in the folder of each site.
+pub(crate) const TOKEN_FILE: &str = "token";
+
 /// A running role; killed when dropped, and by the system when the test's process is killed.
 #[derive(Debug)]
 pub(crate) struct Otter {
@@ -70,6 +73,11 @@ impl Otter {
         .with_context(|| self.tail())?
     }
 
+    /// Where it serves HTTP, once it has said so.
+    pub(crate) fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
     /// Its status, or why there is none yet.
     ///
     /// # Errors
@@ -80,7 +88,8 @@ impl Otter {
             self.http = std::fs::read_to_string(&self.log)?.lines().find_map(http_address);
         }
         let Some(address) = self.http else { return Ok(Err("no HTTP address in the log".to_owned())) };
-        let status = async { Ok(serde_json::from_str(&http::get(address, "/status").await?)?) };
+        let token = std::fs::read_to_string(self.log.with_file_name(TOKEN_FILE))?;
+        let status = async { Ok(serde_json::from_str(&http::get(address, "/status", &token).await?)?) };
         Ok(status.await.map_err(|error: anyhow::Error| format!("{error:#}")))
     }
 

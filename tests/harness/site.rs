@@ -1,7 +1,7 @@
 //! An installation of one test on servers that others use too: own cluster name and so own nodes, groups, transactional ids
 //! and internal topics; own topics; own schemas at source and target.
 
-use super::otter::{Finished, command, finish, tail};
+use super::otter::{Finished, TOKEN_FILE, command, finish, tail};
 use super::{Context as _, Database, Kind, Otter, Result, Servers, ensure};
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
@@ -63,10 +63,12 @@ impl Site {
         site.source().await?.run(&format!("CREATE DATABASE {} CHARACTER SET utf8mb4", site.name)).await?;
         site.target().await?.run(&format!("CREATE DATABASE {} CHARACTER SET utf8mb4", site.target_schema)).await?;
         let config = format!(
-            "cluster = '{}'\n[zookeeper]\nservers = '{}'\n[kafka]\nbrokers = '{}'\n[http]\nlisten = '127.0.0.1:0'\n",
+            "cluster = '{}'\n[zookeeper]\nservers = '{}'\n[kafka]\nbrokers = '{}'\n[http]\nlisten = '127.0.0.1:0'\n\
+             [client]\ntoken = 'file:{TOKEN_FILE}'\n",
             site.name, site.servers.zookeeper, site.servers.kafka
         );
         std::fs::write(site.path("otter.toml"), config)?;
+        site.make_token().await?;
         Ok(site)
     }
 
@@ -169,9 +171,29 @@ impl Site {
         self.otter(&["put", "-f", "documents.yaml"]).await
     }
 
-    /// Runs a command of the CLI.
+    /// A token of the role admin, in a file that the configuration names.
+    async fn make_token(&self) -> Result<()> {
+        let (token, record) = admin::control::tokens::mint("test", coordination::Role::Admin, "the harness");
+        let coordination = self.coordination().await?;
+        coordination.tokens().create(&record).await?;
+        coordination.close().await;
+        Ok(std::fs::write(self.path(TOKEN_FILE), token.token)?)
+    }
+
+    /// The token of the role admin.
+    pub(crate) fn token(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.path(TOKEN_FILE))?)
+    }
+
+    /// Runs a command of the CLI on ZooKeeper itself.
     pub(crate) async fn otter(&self, arguments: &[&str]) -> Result<Finished> {
+        self.otter_with(&[arguments, &["--direct"]].concat(), &[]).await
+    }
+
+    /// Runs a command of the CLI with some variables of the environment besides.
+    pub(crate) async fn otter_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Finished> {
         let mut command = command(self.folder.path(), arguments);
+        command.envs(variables.iter().copied());
         command.env(PASSWORD_VARIABLE, USER);
         finish(command).await
     }

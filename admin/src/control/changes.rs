@@ -1,5 +1,6 @@
 //! What a put changes, field by field.
 
+use schemars::JsonSchema;
 use schemas::documents::{self, Document, Kind};
 use schemas::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use super::Stored;
 pub(crate) const MAX_AUDITED: usize = 100;
 
 /// What was done with a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// It is new.
@@ -23,7 +24,7 @@ pub enum Action {
 }
 
 /// A field that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FieldChange {
     /// Its path, such as `mappings[0].to`.
     pub path: String,
@@ -34,7 +35,7 @@ pub struct FieldChange {
 }
 
 /// What was done with one document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// Its kind.
     pub kind: Kind,

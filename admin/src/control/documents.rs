@@ -4,6 +4,7 @@
 //! already does not stand in the way of repairing something else. What is put together is written in one step.
 
 use coordination::Expected;
+use schemars::JsonSchema;
 use schemas::documents::{Document, Kind, State};
 use schemas::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use super::{Caller, Control, Selection, Stored, world};
 const ATTEMPTS: usize = 5;
 
 /// A document with its version.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
     /// Its kind.
     pub kind: Kind,
@@ -33,7 +34,7 @@ pub struct Entry {
 }
 
 /// What was deleted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Deleted {
     /// Its kind.
     pub kind: Kind,
@@ -42,7 +43,7 @@ pub struct Deleted {
 }
 
 /// A pipeline's state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StateSet {
     /// The pipeline's name.
     pub name: String,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use coordination::WorkerInfo;
 use futures_util::future::join_all;
 use reqwest::StatusCode;
+use schemars::JsonSchema;
 use schemas::Result;
 use schemas::checkpoint::Checkpoint;
 use schemas::documents::{Document, Kind, State};
@@ -20,7 +21,8 @@ use super::{Caller, Control, Stored, WORKER_TIMEOUT};
 const MAX_STATUS: usize = 32 << 20;
 
 /// A worker, and whether it answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "WorkerReport")]
 pub struct Worker {
     /// What it announced.
     #[serde(flatten)]
@@ -30,7 +32,7 @@ pub struct Worker {
 }
 
 /// Who a source's figures are from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// The worker that runs it.
@@ -42,7 +44,8 @@ pub enum Origin {
 }
 
 /// A source.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "SourceReport")]
 pub struct Source {
     /// The worker that leads it.
     pub worker: Option<String>,
@@ -54,7 +57,8 @@ pub struct Source {
 }
 
 /// A lane and who has it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "LaneReport")]
 pub struct Lane {
     /// The worker that has it.
     pub worker: String,
@@ -64,7 +68,7 @@ pub struct Lane {
 }
 
 /// An error of a pipeline as a whole, and whose it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PipelineError {
     /// The worker that has it.
     pub worker: String,
@@ -74,7 +78,8 @@ pub struct PipelineError {
 }
 
 /// A pipeline.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PipelineReport")]
 pub struct Pipeline {
     /// Its name.
     pub name: String,
@@ -95,7 +100,7 @@ pub struct Pipeline {
 }
 
 /// Everything.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The workers, by id.
     pub workers: Vec<Worker>,

@@ -28,7 +28,7 @@ use self::answer::{Refusal, Wrong};
 const MAX_BODY: usize = 2 << 20;
 
 /// The connection to ZooKeeper, as soon as there is one.
-pub type Late = Arc<OnceLock<Coordination>>;
+pub(crate) type Late = Arc<OnceLock<Coordination>>;
 
 /// The routes, relative to where they are nested.
 pub(crate) fn router(coordination: Late) -> Router {

@@ -22,15 +22,20 @@ impl Document {
         }
         let mut documents = Vec::new();
         for part in serde_yaml_ng::Deserializer::from_str(text) {
-            // The YAML value first: it refuses a key given twice, which JSON's would overwrite.
-            let yaml = serde_yaml_ng::Value::deserialize(part).map_err(|e| syntax("YAML", &e))?;
-            if yaml.is_null() {
-                continue;
+            let json = yaml_value(part)?;
+            if !json.is_null() {
+                documents.push(Self::from_value(json)?);
             }
-            let json = serde_json::to_value(yaml).map_err(|e| syntax("YAML", &e))?;
-            documents.push(Self::from_value(json)?);
         }
         Ok(documents)
+    }
+
+    /// One document as a value, from YAML, to complete before it is read by [`Document::from_value`].
+    ///
+    /// # Errors
+    /// `OT1001` when it is not YAML.
+    pub fn yaml_value(text: &str) -> Result<Value> {
+        yaml_value(serde_yaml_ng::Deserializer::from_str(text))
     }
 
     /// One document from JSON, such as what ZooKeeper holds.
@@ -57,7 +62,7 @@ impl Document {
         let label = format!("{kind} {name}");
         if let Some((path, what)) = reserved::find(kind, &value) {
             let message = format!("{label}: {path}: this version does not have {what} yet");
-            return Err(Error::new(Code::NotSupportedYet, message));
+            return Err(Error::new(Code::NotSupportedYet, message).with_path(path));
         }
         let document = match kind {
             Kind::Source => Self::Source(typed(&label, value)?),
@@ -117,6 +122,12 @@ enum Tagged<'a> {
     Pipeline(&'a Pipeline),
 }
 
+/// The YAML value first: it refuses a key given twice, which JSON's would overwrite.
+fn yaml_value(part: serde_yaml_ng::Deserializer<'_>) -> Result<Value> {
+    let yaml = serde_yaml_ng::Value::deserialize(part).map_err(|e| syntax("YAML", &e))?;
+    serde_json::to_value(yaml).map_err(|e| syntax("YAML", &e))
+}
+
 fn typed<T: DeserializeOwned>(label: &str, value: Value) -> Result<T> {
     serde_path_to_error::deserialize(value).map_err(|e| {
         let path = e.path().to_string();
@@ -127,7 +138,8 @@ fn typed<T: DeserializeOwned>(label: &str, value: Value) -> Result<T> {
 
 fn invalid(label: &str, path: &str, reason: &str) -> Error {
     let message = if path.is_empty() { format!("{label}: {reason}") } else { format!("{label}: {path}: {reason}") };
-    Error::new(Code::DocumentInvalid, message)
+    let error = Error::new(Code::DocumentInvalid, message);
+    if path.is_empty() { error } else { error.with_path(path) }
 }
 
 fn syntax(language: &str, e: &dyn std::fmt::Display) -> Error {

@@ -1,59 +1,45 @@
 //! The Schema Registry API over a real socket and a real ZooKeeper: each path, each refusal, hostile input.
 
-use std::sync::{Arc, Mutex};
-
-use admin::{AdminContext, Late, Readiness};
-use coordination::{Coordination, Options, RegistryOptions};
-use prometheus_client::registry::Registry;
+use coordination::{Coordination, RegistryOptions};
 use reqwest::Method;
-use schemas::status::{StatusBoard, WorkerFacts};
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::site;
 
 struct Site {
+    inner: site::Site,
     base: String,
-    late: Late,
-    options: Options,
     client: reqwest::Client,
-    _end: DropGuard,
 }
 
 impl Site {
     /// Serves, not connected yet.
     async fn serve() -> Self {
-        let servers = std::env::var("OTTER_SERVERS_ZOOKEEPER")
-            .expect("OTTER_SERVERS_ZOOKEEPER is not set: run the tests through ./deploy/test");
-        let options =
-            Options { chroot: format!("/test-{:016x}/otter", rand::random::<u64>()), ..Options::new(servers) };
-        let late = Late::default();
-        let context = AdminContext {
-            status: StatusBoard::new(WorkerFacts::default()),
-            metrics: Arc::new(Mutex::new(Registry::default())),
-            ready: watch::channel(Readiness::Ready).1,
-            coordination: Some(Arc::clone(&late)),
-        };
-        let (listener, address) = admin::bind("127.0.0.1:0").await.expect("a free port");
-        let shutdown = CancellationToken::new();
-        tokio::spawn(admin::serve(listener, context, shutdown.clone()));
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self { base: format!("http://{address}/registry"), late, options, client, _end: shutdown.drop_guard() }
+        let inner = site::Site::serve().await;
+        let client = inner.client.clone();
+        Self { base: format!("{}/registry", inner.base), client, inner }
     }
 
     async fn new() -> Self {
-        let site = Self::serve().await;
-        site.late.set(site.connect(None).await).expect("set once");
+        let mut site = Self::serve().await;
+        site.open(None).await;
         site
     }
 
+    async fn open(&mut self, registry: Option<RegistryOptions>) {
+        let coordination = self.connect(registry).await;
+        self.inner.open(&coordination).await;
+    }
+
     async fn connect(&self, registry: Option<RegistryOptions>) -> Coordination {
-        let options = Options { registry, ..self.options.clone() };
-        Coordination::connect(&options, CancellationToken::new()).await.expect("ZooKeeper answers")
+        self.inner.coordination(registry).await
     }
 
     /// Asks, and checks that the answer is JSON of the registry's kind.
     async fn ask(&self, method: Method, path: &str, body: Option<&str>) -> (u16, Value) {
-        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        // Until there is a token any will do: nobody can tell.
+        let token = if self.inner.operator.is_empty() { "otr_x" } else { &self.inner.operator };
+        let mut request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(token);
         if let Some(body) = body {
             let kind = "application/vnd.schemaregistry.v1+json";
             request = request.header("Content-Type", kind).body(body.to_owned());
@@ -246,16 +232,19 @@ async fn what_is_wrong_is_refused_with_its_code() {
         assert_eq!(site.refused(Method::POST, path, Some(r#"{"schema": "\"int\""}"#)).await, (422, 42208), "{path}");
     }
     let form = site.client.post(format!("{}/subjects/t-value/versions", site.base));
-    let form = form.header("Content-Type", "application/x-www-form-urlencoded").body("schema=1");
+    let form = form
+        .bearer_auth(&site.inner.operator)
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .body("schema=1");
     assert_eq!(form.send().await.expect("an answer").status(), 415);
     assert_eq!(site.get("/subjects").await.1, json!(["t-value"]), "nothing of it was registered");
 }
 
 #[tokio::test]
 async fn there_is_nothing_to_answer_from_before_zookeeper_and_beside_another_registry() {
-    let site = Site::serve().await;
-    assert_eq!(site.refused(Method::GET, "/subjects", None).await, (503, 50001));
+    let mut site = Site::serve().await;
+    assert_eq!(site.refused(Method::GET, "/subjects", None).await, (503, 503));
     let other = RegistryOptions { url: "http://127.0.0.1:1".to_owned(), credentials: None, ca: None };
-    site.late.set(site.connect(Some(other)).await).expect("set once");
+    site.open(Some(other)).await;
     assert_eq!(site.refused(Method::GET, "/schemas/ids/1", None).await, (501, 501));
 }
