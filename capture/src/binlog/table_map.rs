@@ -4,10 +4,13 @@
 //! without loss is refused by the column's name; so is an event without the metadata that settles names, signs and
 //! character sets. Callers filter by [`table_name`] first: a table that nobody follows may hold anything.
 
+mod metadata;
+
 use schemas::charset::{Charset, Fidelity};
 use schemas::table::{Column, ColumnType, TableName, TableStructure};
 use schemas::{Code, Error, Result};
 
+use self::metadata::Metadata;
 use super::cursor::Cursor;
 use super::server::Collations;
 
@@ -162,125 +165,6 @@ impl RawColumn {
     }
 }
 
-/// The optional metadata.
-#[derive(Debug, Default)]
-struct Metadata<'a> {
-    /// Bits of the numeric columns, highest bit first: whether they are UNSIGNED.
-    unsigned: &'a [u8],
-    /// Of the columns with text.
-    text: ColumnCollations,
-    /// Of the ENUM and SET columns.
-    labels: ColumnCollations,
-    /// The labels of each ENUM column, in its character set.
-    enums: Vec<Vec<&'a [u8]>>,
-    /// The labels of each SET column, likewise.
-    sets: Vec<Vec<&'a [u8]>>,
-    names: Vec<&'a [u8]>,
-    key: Vec<u64>,
-}
-
-/// The collations of the columns of one kind, in the order of the columns.
-#[derive(Debug, Default)]
-struct ColumnCollations {
-    /// Of the columns that `exceptions` does not name.
-    default: Option<u64>,
-    /// Index and collation.
-    exceptions: Vec<(u64, u64)>,
-    /// One by one, when there is no default.
-    each: Vec<u64>,
-}
-
-impl ColumnCollations {
-    fn of(&self, place: usize) -> Option<u64> {
-        let Some(default) = self.default else { return self.each.get(place).copied() };
-        let exception = self.exceptions.iter().find(|(index, _)| usize::try_from(*index) == Ok(place));
-        Some(exception.map_or(default, |(_, collation)| *collation))
-    }
-
-    fn read_default(&mut self, mut fields: Cursor<'_>) -> Option<()> {
-        self.default = Some(fields.lenenc()?);
-        self.exceptions = pairs(fields)?;
-        Some(())
-    }
-}
-
-impl<'a> Metadata<'a> {
-    fn read(bytes: &'a [u8]) -> Option<Self> {
-        const SIGNEDNESS: u8 = 1;
-        const DEFAULT_CHARSET: u8 = 2;
-        const COLUMN_CHARSET: u8 = 3;
-        const COLUMN_NAME: u8 = 4;
-        const SET_LABELS: u8 = 5;
-        const ENUM_LABELS: u8 = 6;
-        const SIMPLE_PRIMARY_KEY: u8 = 8;
-        const PRIMARY_KEY_WITH_PREFIX: u8 = 9;
-        const LABELS_DEFAULT_CHARSET: u8 = 10;
-        const LABELS_COLUMN_CHARSET: u8 = 11;
-
-        let mut all = Cursor::new(bytes);
-        let mut metadata = Self::default();
-        while !all.is_empty() {
-            let field = all.u8()?;
-            let value = all.lenenc_bytes()?;
-            let mut rest = Cursor::new(value);
-            match field {
-                SIGNEDNESS => metadata.unsigned = value,
-                DEFAULT_CHARSET => metadata.text.read_default(rest)?,
-                COLUMN_CHARSET => metadata.text.each = numbers(rest)?,
-                LABELS_DEFAULT_CHARSET => metadata.labels.read_default(rest)?,
-                LABELS_COLUMN_CHARSET => metadata.labels.each = numbers(rest)?,
-                SET_LABELS => metadata.sets = labels(rest)?,
-                ENUM_LABELS => metadata.enums = labels(rest)?,
-                COLUMN_NAME => {
-                    while !rest.is_empty() {
-                        metadata.names.push(rest.lenenc_bytes()?);
-                    }
-                }
-                SIMPLE_PRIMARY_KEY => metadata.key = numbers(rest)?,
-                // Values that differ within a unique prefix differ as a whole: the length adds nothing here.
-                PRIMARY_KEY_WITH_PREFIX => metadata.key = pairs(rest)?.into_iter().map(|(column, _)| column).collect(),
-                // Kinds of geometry, dimensions of vectors: of columns that are refused anyway. Visibility: no matter.
-                _ => {}
-            }
-        }
-        Some(metadata)
-    }
-
-    fn is_unsigned(&self, numeric: usize) -> Option<bool> {
-        self.unsigned.get(numeric / 8).map(|byte| byte & (0x80 >> (numeric % 8)) != 0)
-    }
-}
-
-/// For each column the number of its labels, and the labels.
-fn labels(mut fields: Cursor<'_>) -> Option<Vec<Vec<&[u8]>>> {
-    let mut all = Vec::new();
-    while !fields.is_empty() {
-        let count = fields.lenenc()?;
-        let mut column = Vec::new();
-        for _ in 0..count {
-            column.push(fields.lenenc_bytes()?);
-        }
-        all.push(column);
-    }
-    Some(all)
-}
-
-fn numbers(mut fields: Cursor<'_>) -> Option<Vec<u64>> {
-    let mut all = Vec::new();
-    while !fields.is_empty() {
-        all.push(fields.lenenc()?);
-    }
-    Some(all)
-}
-
-fn pairs(mut fields: Cursor<'_>) -> Option<Vec<(u64, u64)>> {
-    let mut all = Vec::new();
-    while !fields.is_empty() {
-        all.push((fields.lenenc()?, fields.lenenc()?));
-    }
-    Some(all)
-}
-
 /// Resolves the columns in turn, counting the numeric and the character columns as the metadata does.
 struct Types<'a> {
     table: &'a TableName,
@@ -317,7 +201,7 @@ impl Types<'_> {
                 }
                 self.number(ColumnType::Decimal { precision: first, scale: second })
             }
-            code::YEAR => Ok(ColumnType::Year),
+            code::YEAR => self.number(ColumnType::Year),
             code::DATE | code::NEWDATE => Ok(ColumnType::Date),
             code::DATETIME2 => Ok(ColumnType::DateTime { fsp: fsp(first)? }),
             code::TIMESTAMP2 => Ok(ColumnType::Timestamp { fsp: fsp(first)? }),
@@ -513,15 +397,17 @@ mod tests {
 
     #[test]
     fn labels_come_in_the_character_set_of_their_column() {
-        let columns: [(&str, u8, &[u8]); 6] = [
+        let columns: [(&str, u8, &[u8]); 7] = [
             ("e", code::STRING, &[247, 1]),
             ("y", code::YEAR, &[]),
             ("s", code::STRING, &[248, 2]),
             ("b", code::BIT, &[3, 1]),
             ("f", code::STRING, &[247, 2]),
             ("j", code::JSON, &[4]),
+            ("n", code::LONG, &[]),
         ];
-        let labels: [(u8, &[u8]); 4] = [
+        let labels: [(u8, &[u8]); 5] = [
+            (1, &[0b1000_0000]), // of the year and the number
             (5, b"\x02\x01x\x03y,z"),
             (6, b"\x01\x02\xfcn\x02\x01a\x02\xc3\xbc"),
             (10, &[45, 0, 8]), // the first in latin1
@@ -539,6 +425,7 @@ mod tests {
                 ColumnType::Bit { bits: 11 },
                 ColumnType::Enum { length: 2, labels: labels(&["a", "ü"]) },
                 ColumnType::Json { length_bytes: 4 },
+                ColumnType::Int { bytes: 4, unsigned: false },
             ]
         );
         let without = parse_table_map(&body(&columns[..1], &[(10, &[45])]), &collations()).unwrap_err();
