@@ -115,7 +115,8 @@ impl Charset {
                     }
                 });
                 // ARMSCII-8 has some of ASCII's punctuation twice
-                if self == Self::Armscii8 && bytes.iter().any(|b| matches!(b, 0xa4 | 0xa5 | 0xa9 | 0xab | 0xac | 0xff)) {
+                if self == Self::Armscii8 && bytes.iter().any(|b| matches!(b, 0xa4 | 0xa5 | 0xa9 | 0xab | 0xac | 0xff))
+                {
                     sink.lower(Fidelity::Reads);
                 }
             }
