@@ -4,6 +4,7 @@
 
 mod check;
 mod documents;
+mod external;
 mod lease;
 mod outage;
 mod proxy;
