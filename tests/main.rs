@@ -12,4 +12,5 @@ mod restarts;
 mod rows_flow;
 mod servers;
 mod structure;
+mod subscribers;
 mod takeover;

@@ -93,6 +93,11 @@ impl Otter {
         Ok(status.await.map_err(|error: anyhow::Error| format!("{error:#}")))
     }
 
+    /// Where it serves HTTP, once it answers.
+    pub(crate) fn address(&self) -> Result<SocketAddr> {
+        self.http.context("it has not answered yet")
+    }
+
     /// Waits until the status fits; `look` says what it sees otherwise.
     pub(crate) async fn wait_status<T>(
         &mut self,
