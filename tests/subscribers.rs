@@ -41,7 +41,7 @@ async fn confluents_python_client_reads_every_type() -> Result<()> {
     let mut reader = Command::new("python3");
     reader.arg(file("tests/interop/python/read.py")).env("PYTHONPATH", packages.trim());
     let registry = format!("http://{}/registry", otter.address()?);
-    reader.args([&site.servers.kafka, &registry, &format!("tests:{}", site.token()), &site.topic("types")]);
+    reader.args([&site.servers.kafka, &registry, &format!("tests:{}", site.token()?.trim()), &site.topic("types")]);
     let seen = output("read.py", &mut reader).await?;
 
     let query = std::fs::read_to_string(file("tests/interop/rows.sql"))?;

@@ -230,11 +230,6 @@ impl Site {
         coordination::Coordination::connect(&options, Default::default()).await.context("no ZooKeeper")
     }
 
-    /// A token for the HTTP endpoints.
-    pub(crate) fn token(&self) -> String {
-        std::fs::read_to_string(self.path("token")).unwrap_or_else(|_| "none".to_owned())
-    }
-
     fn path(&self, name: &str) -> PathBuf {
         Path::new(self.folder.path()).join(name)
     }
