@@ -452,7 +452,7 @@ async fn missing_grants(conn: &mut mysql_async::Conn, address: &str) {
         run(conn, &[&remedy]).await;
     }
     let server = connect(&poor).await.unwrap();
-    resolve_start(&server, &Start::Earliest).await.unwrap().gtid;
+    resolve_start(&server, &Start::Earliest).await.unwrap();
     let start = resolve_start(&server, &Start::Latest).await.unwrap().gtid;
     let mut stream = Stream::from(server, start);
     stream.next().unwrap();
