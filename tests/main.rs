@@ -8,6 +8,7 @@ mod compressed;
 mod input;
 mod kills;
 mod resets;
+mod live;
 mod restarts;
 mod rows_flow;
 mod servers;

@@ -113,6 +113,11 @@ impl Config {
         self.of == *documents && (!self.routes.has_patterns() || *self.world == *world)
     }
 
+    /// Name of the source document.
+    pub(crate) fn source_name(&self) -> &str {
+        self.of.source.name.as_str()
+    }
+
     /// The target document.
     pub(crate) fn target(&self) -> &Target {
         &self.of.target

@@ -56,6 +56,18 @@ impl Inquiry {
         Ok(Self { client: Arc::new(client), permits: Arc::new(Semaphore::new(PARALLEL)) })
     }
 
+    /// The names of all topics.
+    ///
+    /// # Errors
+    /// `OT4001` without an answer.
+    pub(crate) async fn topics(&self) -> Result<Vec<String>> {
+        let client = Arc::clone(&self.client);
+        let answer = tokio::task::spawn_blocking(move || client.fetch_metadata(None, WAIT)).await;
+        let failed = |why: String| Error::new(Code::KafkaUnavailable, format!("the list of topics: {why}"));
+        let metadata = answer.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
+        Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+    }
+
     /// The partition as it is now.
     ///
     /// # Errors

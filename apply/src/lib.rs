@@ -12,6 +12,7 @@
 //! Failure: a definite error of a table pauses its lane; a transient one is tried again; an error of the consumer starts
 //! the pipeline's consumer again; nothing of one pipeline touches another.
 
+mod catalog;
 mod check;
 mod chunk;
 mod config;
@@ -22,6 +23,7 @@ mod metrics;
 mod options;
 mod pipeline;
 mod pool;
+mod purge;
 mod settings;
 mod supervisor;
 pub mod target;
@@ -29,4 +31,5 @@ mod topic_id;
 
 pub use check::check;
 pub use options::Options;
+pub use purge::{Purged, purge, standing};
 pub use supervisor::{Apply, Context};

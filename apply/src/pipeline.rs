@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use coordination::SchemaStore;
+use coordination::{Coordination, SchemaStore};
 use schemas::kafka::KafkaOptions;
 use schemas::status::{ErrorStatus, PipelineState, StatusBoard};
 use schemas::{Code, Error, Result, names};
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::catalog::Catalog;
 use crate::chunk::{LaneQueue, Waiting};
 use crate::config::Config;
 use crate::consumer::lanes::{LaneHandle, LaneId, Lanes, Part};
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) kafka: KafkaOptions,
     pub(crate) schemas: SchemaStore,
     pub(crate) inquiry: Inquiry,
+    pub(crate) catalog: Catalog,
+    pub(crate) coordination: Coordination,
     pub(crate) board: StatusBoard,
     pub(crate) metrics: Metrics,
     pub(crate) waiting: Arc<Waiting>,
@@ -99,6 +102,7 @@ impl Runtime {
                 drop(ended.send(result));
             })
             .map_err(|e| Error::new(Code::KafkaUnavailable, "no thread for the consumer").with_source(e))?;
+        let _end = EndOfRuntime(Arc::clone(&mailbox));
         show(&shared.board, name, PipelineState::Running, None);
         let stop_ends = CancellationToken::new();
         let ends = follow_ends(shared.inquiry.clone(), shared.board.clone(), name.to_owned(), stop_ends.clone());
@@ -134,6 +138,8 @@ impl Runtime {
         let mut kept = (keep(&pool), pool);
         tokio::pin!(end);
         let mut stopping = false;
+        let mut source = self.config.borrow().source_name().to_owned();
+        let mut new_topics = self.shared.coordination.watch_topics(&source);
         loop {
             tokio::select! {
                 biased;
@@ -146,6 +152,11 @@ impl Runtime {
                     stopping = true;
                     mailbox.send(Request::Shutdown);
                 }
+                told = new_topics.changed(), if !stopping => match told {
+                    Ok(()) => mailbox.send(Request::Refresh),
+                    // The connection to ZooKeeper was closed, so the process is about to end.
+                    Err(_) => new_topics = tokio::sync::watch::channel(0).1,
+                },
                 changed = self.config.changed(), if !stopping => {
                     if changed.is_err() {
                         stopping = true;
@@ -158,6 +169,10 @@ impl Runtime {
                         topics.clone_from(&now);
                         mailbox.send(Request::Topics(now));
                     }
+                    if config.source_name() != source {
+                        config.source_name().clone_into(&mut source);
+                        new_topics = self.shared.coordination.watch_topics(&source);
+                    }
                     if !Arc::ptr_eq(&kept.1, &config.pool) {
                         kept = (keep(&config.pool), Arc::clone(&config.pool));
                     }
@@ -168,8 +183,13 @@ impl Runtime {
 
     fn hooks(&self, name: &str, mailbox: &Arc<Mailbox>, tasks: &TaskTracker) -> Hooks {
         let shared = self.shared.clone();
-        let services =
-            Services { inquiry: shared.inquiry.clone(), schemas: shared.schemas.clone(), mailbox: Arc::clone(mailbox) };
+        let catalog = shared.catalog.clone();
+        let services = Services {
+            catalog,
+            inquiry: shared.inquiry.clone(),
+            schemas: shared.schemas.clone(),
+            mailbox: Arc::clone(mailbox),
+        };
         let (config, tasks, pipeline) = (self.config.clone(), tasks.clone(), name.to_owned());
         let runtime = tokio::runtime::Handle::current();
         let (board, of) = (shared.board.clone(), pipeline.clone());
@@ -201,6 +221,43 @@ impl Runtime {
     }
 }
 
+/// Ends the consumer's thread when the runtime is gone, also when it panicked: a new one could not reach it.
+struct EndOfRuntime(Arc<Mailbox>);
+
+impl Drop for EndOfRuntime {
+    fn drop(&mut self) {
+        self.0.send(Request::Shutdown);
+    }
+}
+
+/// Runs a pipeline until `stop`. A runtime that panics is started again after a wait, with the error on the board.
+pub(crate) async fn keep_running(shared: Shared, config: watch::Receiver<Arc<Config>>, stop: CancellationToken) {
+    let name = config.borrow().name.clone();
+    let board = shared.board.clone();
+    let run = || Runtime { shared: shared.clone(), config: config.clone(), stop: stop.clone() }.run();
+    again_after_panic(run, &stop, |error| {
+        tracing::error!(pipeline = name, %error, "the pipeline starts again");
+        show(&board, &name, PipelineState::Retrying, Some(error));
+    })
+    .await;
+}
+
+/// Runs a task to its end, and another in its place as long as they panic.
+async fn again_after_panic<F: Future<Output = ()> + Send + 'static>(
+    mut run: impl FnMut() -> F,
+    stop: &CancellationToken,
+    mut report: impl FnMut(&Error),
+) {
+    let mut backoff = Backoff::default();
+    while let Err(panic) = tokio::spawn(run()).await {
+        report(&Error::new(Code::LaneFailed, format!("the pipeline's task ended unexpectedly: {panic}")));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(backoff.next()) => {}
+        }
+    }
+}
+
 /// Starts the task that keeps a pool's idle connections alive; it ends with the guard.
 fn keep(pool: &Arc<Pool>) -> DropGuard {
     let stop = CancellationToken::new();
@@ -214,4 +271,27 @@ pub(crate) fn show(board: &StatusBoard, pipeline: &str, state: PipelineState, er
         entry.state = state;
         entry.error = error.map(|e| ErrorStatus::new(e, now_ms()));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_started_again() {
+        let (mut runs, mut reports) = (0, Vec::new());
+        let run = || {
+            runs += 1;
+            let fails = runs < 3;
+            async move { assert!(!fails, "run {fails}") }
+        };
+        again_after_panic(run, &CancellationToken::new(), |error| reports.push(error.code())).await;
+        assert_eq!((runs, reports), (3, vec![Code::LaneFailed; 2]));
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_ends_with_its_pipeline() {
+        let stop = CancellationToken::new();
+        again_after_panic(|| async { panic!("always") }, &stop, |_| stop.cancel()).await;
+    }
 }

@@ -17,12 +17,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::catalog::Catalog;
 use crate::chunk::Waiting;
 use crate::config::{Config, Documents};
 use crate::inquiry::Inquiry;
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::pipeline::{Runtime, Shared, show};
+use crate::pipeline::{Shared, keep_running, show};
 
 /// What the role needs from the process.
 #[derive(Debug)]
@@ -94,8 +95,11 @@ impl Apply {
     pub fn new(options: Options, context: Context<'_>) -> Result<Self> {
         let metrics = Metrics::default();
         metrics.register(context.metrics);
+        let inquiry = Inquiry::new(&context.kafka)?;
         let shared = Shared {
-            inquiry: Inquiry::new(&context.kafka)?,
+            catalog: Catalog::new(inquiry.clone()),
+            inquiry,
+            coordination: context.coordination.clone(),
             options,
             cluster: context.cluster,
             kafka: context.kafka,
@@ -208,8 +212,7 @@ impl Apply {
         show(&self.shared.board, name, PipelineState::Starting, None);
         let (sender, receiver) = watch::channel(config);
         let stop = CancellationToken::new();
-        let runtime = Runtime { shared: self.shared.clone(), config: receiver, stop: stop.clone() };
-        let task = tokio::spawn(runtime.run());
+        let task = tokio::spawn(keep_running(self.shared.clone(), receiver, stop.clone()));
         self.running.insert(name.to_owned(), Running { config: sender, stop, task });
     }
 

@@ -18,6 +18,7 @@ mod registry;
 mod requests;
 mod session;
 mod tokens;
+mod topics;
 mod workers;
 
 use std::sync::Arc;

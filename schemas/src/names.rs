@@ -78,6 +78,11 @@ pub fn request_path(folder: &str, name: &str) -> String {
     format!("/{folder}/{name}/request")
 }
 
+/// Written whenever a source has made a topic.
+pub fn topics_path(source: &str) -> String {
+    format!("/sources/{source}/topics")
+}
+
 /// The folder of the workers' ephemeral nodes.
 pub const WORKERS_PATH: &str = "/workers";
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod deliveries;
 pub(crate) mod lanes;
+pub(crate) mod refresh;
 pub(crate) mod rounds;
 
 use std::collections::VecDeque;
@@ -120,6 +121,8 @@ pub(crate) enum Request {
     Ended { lane: LaneId },
     /// Follow the topics of these patterns from now on.
     Topics(Vec<String>),
+    /// There may be a new topic.
+    Refresh,
     /// Stop the lanes, leave the group, end.
     Shutdown,
 }

@@ -29,6 +29,7 @@ use tokio::sync::oneshot;
 
 use crate::consumer::deliveries::Deliveries;
 use crate::consumer::lanes::{Additions, LaneHandle, LaneId, Lanes, Part};
+use crate::consumer::refresh::Refresh;
 use crate::consumer::{Callbacks, Mailbox, Note, Request};
 
 /// Messages of one lane polled before the others have their turn and notes and requests are looked at again.
@@ -73,6 +74,7 @@ pub(crate) struct ConsumerLoop {
     marks: Due,
     tells: Due,
     rechecks: Due,
+    refresh: Refresh,
     in_trouble: bool,
 }
 
@@ -128,6 +130,7 @@ impl ConsumerLoop {
             marks: Due::new(MARK_EVERY, now),
             tells: Due::new(TELL_EVERY, now),
             rechecks: Due::new(RECHECK_EVERY, now),
+            refresh: Refresh::new(now),
             in_trouble: false,
         }
     }
@@ -242,7 +245,11 @@ impl ConsumerLoop {
                 Request::Resume => {}
                 Request::Prove { lane, next_offset, answer } => reply(answer, self.prove(lane, next_offset)),
                 Request::Ended { lane } => self.unexpected_end(lane)?,
-                Request::Topics(topics) => self.subscribe(&topics)?,
+                Request::Topics(topics) => {
+                    self.subscribe(&topics)?;
+                    self.refresh.ask(Instant::now());
+                }
+                Request::Refresh => self.refresh.ask(Instant::now()),
                 // The rest is served too: at the end exactly what is assigned is taken out.
                 Request::Shutdown => then = Then::End,
             }
@@ -363,8 +370,9 @@ impl ConsumerLoop {
             RDKafkaErrorCode::UnknownTopicId,
         ];
         if code.is_some_and(|code| positions.contains(&code)) {
-            // It names no partition, and that partition stays silent from here on: every lane looks at its own.
-            tracing::warn!(%error, "a position is not in its topic any more");
+            // It names no partition, and that partition stays silent from here on: every lane looks at its own, and
+            // says so when its position is not in its topic any more. A topic that is not there yet comes here too.
+            tracing::debug!(%error, "a topic or a position in one; lanes look at theirs");
             self.rechecks.wanted = true;
         } else {
             tracing::debug!(%error, "poll");
@@ -388,6 +396,7 @@ impl ConsumerLoop {
         if self.rechecks.now(now) {
             self.lanes.recheck();
         }
+        self.refresh.serve(now, &self.consumer);
     }
 
     fn mark(&mut self) {
@@ -438,6 +447,7 @@ impl ConsumerLoop {
             tracing::debug!(%error, "at the end");
         }
         self.consumer.context().close();
+        self.refresh.end();
         let Self { consumer, .. } = self;
         close(consumer);
     }

@@ -31,6 +31,7 @@ use std::sync::atomic::Ordering;
 use schemas::{Code, Error, Reaction};
 use tokio::sync::oneshot;
 
+use crate::catalog::Catalog;
 use crate::config::{Config, TablePlan};
 use crate::consumer::lanes::{LaneHandle, LaneId, Part};
 use crate::consumer::{Mailbox, Request};
@@ -51,6 +52,8 @@ const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 pub(crate) struct Services {
     /// Questions to Kafka.
     pub(crate) inquiry: Inquiry,
+    /// Who writes which table.
+    pub(crate) catalog: Catalog,
     /// The schemas of the records.
     pub(crate) schemas: coordination::SchemaStore,
     /// The consumer thread.
@@ -226,6 +229,7 @@ impl LaneTask {
     async fn claim(&mut self, config: &Config, table: &TablePlan) -> Result<(), Turn> {
         let mut now = self.services.inquiry.topic(&self.part).await?;
         let mut pooled = config.pool.acquire().await?;
+        self.services.catalog.admit(config, table, &mut pooled).await?;
         let claimed = self.claim_row(config, table, &now, &mut pooled).await?;
         pooled.give_back();
         if claimed.next_offset > now.high {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{ConstantBuilder, Retryable};
+use coordination::Coordination;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use schemas::kafka::KafkaOptions;
@@ -15,6 +16,8 @@ use schemas::{Code, Error, Result};
 
 use super::{Logs, admin_config, kafka_error};
 
+/// How long telling appliers of a new topic may take.
+const HINT: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the metadata is asked for a topic that was just made.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -46,6 +49,8 @@ impl Wanted {
 /// The client for topics.
 pub(crate) struct Topics {
     admin: Arc<AdminClient<Logs>>,
+    /// Whom to tell of new topics, and as which source.
+    announce: Option<(Coordination, String)>,
 }
 
 impl std::fmt::Debug for Topics {
@@ -59,7 +64,12 @@ impl Topics {
     pub(crate) fn new(kafka: &KafkaOptions) -> Result<Self> {
         let admin = admin_config(kafka).create_with_context(Logs);
         let admin = admin.map_err(|e| kafka_error(e, "create the Kafka admin client"))?;
-        Ok(Self { admin: Arc::new(admin) })
+        Ok(Self { admin: Arc::new(admin), announce: None })
+    }
+
+    /// The same, telling appliers of each topic that is made.
+    pub(crate) fn announcing(self, coordination: &Coordination, source: &str) -> Self {
+        Self { announce: Some((coordination.clone(), source.to_owned())), ..self }
     }
 
     /// Makes the topic unless it is there, and checks its partitions.
@@ -74,14 +84,27 @@ impl Topics {
         let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
         let doing = format!("create the topic {topic}");
         let results = self.admin.create_topics([&new], &options).await.map_err(|e| kafka_error(e, &doing))?;
+        let mut made = false;
         for result in results {
             match result {
-                Ok(_) => tracing::info!(topic, partitions = wanted.partitions, "topic created"),
+                Ok(_) => {
+                    made = true;
+                    tracing::info!(topic, partitions = wanted.partitions, "topic created");
+                }
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((_, code)) => return Err(refused(topic, code)),
             }
         }
-        self.check(topic, wanted.partitions).await
+        self.check(topic, wanted.partitions).await?;
+        if let Some((coordination, source)) = self.announce.as_ref().filter(|_| made) {
+            // A hint: appliers see the topic without it, only later.
+            match tokio::time::timeout(HINT, coordination.announce_topic(source, topic)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(topic, %error, "appliers are not told of a new topic"),
+                Err(_) => tracing::debug!(topic, "appliers are not told of a new topic in time"),
+            }
+        }
+        Ok(())
     }
 
     /// Waits until the metadata has the topic, and compares its partitions.

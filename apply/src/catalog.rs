@@ -1,0 +1,112 @@
+//! Which source table writes which target table, counting the tables that are there without being named anywhere.
+//!
+//! Several source tables in one target table are refused. Between mappings that name their tables a put sees to that; a
+//! table that a pattern matches is known only when its topic is there. Its lane then asks here. Whoever claims looks at the
+//! same topics, documents and progress rows, so all workers come to the same end: a named table goes before one that
+//! a pattern matched, one that has progress before one that has none, then the smaller name.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use schemas::documents::{World, Writer, Writers};
+use schemas::{Code, Error, Result, names};
+use tokio::sync::Mutex;
+
+use crate::config::{Config, TablePlan, table_of};
+use crate::inquiry::Inquiry;
+use crate::pool::Pooled;
+use crate::target::progress::{LaneKey, owner};
+
+/// How old the list of topics may be. The topics of lanes that claim are in it: they were there before.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The writers, as known last.
+#[derive(Clone)]
+pub(crate) struct Catalog {
+    inquiry: Inquiry,
+    known: Arc<Mutex<Option<Known>>>,
+}
+
+struct Known {
+    at: Instant,
+    world: Arc<World>,
+    writers: Arc<Writers>,
+}
+
+impl Catalog {
+    pub(crate) fn new(inquiry: Inquiry) -> Self {
+        Self { inquiry, known: Arc::default() }
+    }
+
+    /// Whether the table may be written, as far as others are concerned.
+    ///
+    /// # Errors
+    /// `OT1032` when another table goes before it; those of Kafka and the target.
+    pub(crate) async fn admit(&self, config: &Config, table: &TablePlan, pooled: &mut Pooled) -> Result<()> {
+        if table.named {
+            return Ok(());
+        }
+        let writers = self.writers(&config.world).await?;
+        let address = config.target().address.to_string();
+        let own = self.has_progress(config, (&config.name, table), pooled).await?;
+        for (to, other) in writers.others((&config.name, &table.from), &address, &table.to) {
+            let first = other.named || {
+                let theirs = TablePlan { from: other.from.clone(), ..table.clone() };
+                let progress = self.has_progress(config, (&other.pipeline, &theirs), pooled).await?;
+                let smaller = (&other.pipeline, &other.from) < (&config.name, &table.from);
+                if progress == own { smaller } else { progress }
+            };
+            if first {
+                return Err(shared(config, table, &to.to_string(), other));
+            }
+        }
+        Ok(())
+    }
+
+    async fn writers(&self, world: &Arc<World>) -> Result<Arc<Writers>> {
+        let mut known = self.known.lock().await;
+        if let Some(known) = known.as_ref().filter(|k| k.at.elapsed() < FRESH && Arc::ptr_eq(&k.world, world)) {
+            return Ok(Arc::clone(&known.writers));
+        }
+        let topics = self.inquiry.topics().await?;
+        let tables: Vec<_> = topics
+            .iter()
+            .flat_map(|topic| {
+                let of = |source: &schemas::documents::Source| table_of(source.prefix(), topic);
+                world.sources().filter_map(move |source| Some((source.name.as_str(), of(source)?)))
+            })
+            .collect();
+        let writers = Arc::new(Writers::new(world, tables));
+        *known = Some(Known { at: Instant::now(), world: Arc::clone(world), writers: Arc::clone(&writers) });
+        Ok(writers)
+    }
+
+    /// Whether a table of a pipeline onto the same server has a progress row.
+    async fn has_progress(
+        &self,
+        config: &Config,
+        (pipeline, table): (&str, &TablePlan),
+        pooled: &mut Pooled,
+    ) -> Result<bool> {
+        let world = &config.world;
+        let ends = world.pipeline(pipeline).map(|p| (world.source(p.source.as_str()), world.target(p.target.as_str())));
+        let Some((Some(source), Some(target))) = ends else { return Ok(false) };
+        let key =
+            LaneKey { pipeline: pipeline.to_owned(), topic: names::topic(source.prefix(), &table.from), partition: 0 };
+        match owner(pooled.session(), &target.schema, &key).await {
+            Ok(owner) => Ok(owner.is_some()),
+            // Another schema of progress may not be there yet.
+            Err(failure) if failure.error.code() == Code::TargetTable => Ok(false),
+            Err(failure) => Err(failure.error),
+        }
+    }
+}
+
+fn shared(config: &Config, table: &TablePlan, to: &str, other: &Writer) -> Error {
+    let message = format!(
+        "pipeline {}: {} would go to {to}, which {} of pipeline {} is written to; this version does not have several \
+         sources of one table yet",
+        config.name, table.from, other.from, other.pipeline
+    );
+    Error::new(Code::TargetShared, message)
+}

@@ -1,0 +1,76 @@
+//! A source's word that it has made a topic, so that appliers which follow tables by a pattern ask Kafka at once.
+//!
+//! A hint and no more: the node holds the name of the topic made last, and only that it was written matters. Whoever
+//! misses it sees the topic when the client asks for the metadata by itself, seconds later.
+
+use schemas::{Result, names};
+use tokio::sync::watch;
+use zookeeper as zk;
+
+use crate::Coordination;
+use crate::session::{Sessions, is_definite, persistent, refused};
+
+impl Coordination {
+    /// Says that a source has made a topic.
+    ///
+    /// # Errors
+    /// `OT2001` without an answer in time.
+    pub async fn announce_topic(&self, source: &str, topic: &str) -> Result<()> {
+        let (path, data) = (names::topics_path(source), topic.as_bytes());
+        let path = path.as_str();
+        let answer = self.sessions().call(path, |client| async move {
+            match client.set_data(path, data, None).await {
+                Err(zk::Error::NoNode) => {
+                    let folder = path.rfind('/').map_or("", |end| &path[..end]);
+                    client.mkdir(folder, &persistent()).await?;
+                    match client.create(path, data, &persistent()).await {
+                        // Somebody else was faster; appliers look all the same.
+                        Ok(_) | Err(zk::Error::NodeExists) => Ok(()),
+                        Err(error) => Err(error),
+                    }
+                }
+                result => result.map(drop),
+            }
+        });
+        answer.await?.result.map_err(|error| refused(path, error))
+    }
+
+    /// Changes whenever the source may have made a topic, also after each outage.
+    pub fn watch_topics(&self, source: &str) -> watch::Receiver<u64> {
+        let (publish, receiver) = watch::channel(0);
+        // It ends with its last receiver, or with the connection.
+        tokio::spawn(follow(self.sessions().clone(), names::topics_path(source), publish));
+        receiver
+    }
+}
+
+async fn follow(sessions: Sessions, path: String, publish: watch::Sender<u64>) {
+    let closed = sessions.closed().clone();
+    let work = async {
+        while let Some(client) = sessions.connected().await {
+            if let Err(error) = follow_session(&client, &path, &publish).await {
+                if is_definite(&error) {
+                    tracing::warn!(path, %error, "cannot follow the topics of a source; trying again");
+                }
+                tokio::time::sleep(sessions.options().session_timeout / 40).await;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = closed.cancelled() => {}
+        () = publish.closed() => {}
+        () = work => {}
+    }
+}
+
+/// Follows the node until the connection breaks.
+async fn follow_session(client: &zk::Client, path: &str, publish: &watch::Sender<u64>) -> Result<(), zk::Error> {
+    loop {
+        let (_, watcher) = client.check_and_watch_stat(path).await?;
+        publish.send_modify(|count| *count += 1);
+        if watcher.changed().await.event_type == zk::EventType::Session {
+            return Ok(());
+        }
+    }
+}
