@@ -299,6 +299,37 @@ async fn what_is_deleted_resumes_and_what_is_purged_begins_anew() -> Result<()> 
     otter.stop(Duration::from_secs(10)).await
 }
 
+#[tokio::test]
+async fn a_purged_source_counts_on() -> Result<()> {
+    let site = Site::new("purge", Servers::shared()?).await?;
+    site.create("t", "t", TB_USER).await?;
+    let source_document = site.source_document().await?;
+    site.put(&[&source_document]).await?;
+    let mut otter = site.start("capture").await?;
+    let mut source = site.source().await?;
+    let ordinal = |s: &WorkerStatus| s.sources.first().map(|s| s.ordinal).filter(|o| *o > 1);
+    source.run(&format!("INSERT INTO {} (username) VALUES ('a')", site.from("t"))).await?;
+    let before = otter.wait_status("rows published", SOON, |s| ordinal(s).filter(|_| s.sources[0].rows > 0)).await?;
+    let done = site.otter(&["delete", "source", &site.name]).await?;
+    ensure!(done.code == Some(0), "{done:?}");
+    otter.wait_status("the source gone", SOON, |s| s.sources.is_empty().then_some(())).await?;
+    let coordination = site.coordination().await?;
+    let kafka = KafkaOptions { brokers: site.servers.kafka.clone(), client: Default::default() };
+    let purged = capture::purge(&site.name, &kafka, &coordination, &site.name).await?;
+    ensure!(purged.as_ref().is_some_and(|c| c.ordinal >= before && c.generation == 0), "{purged:?}");
+    ensure!(coordination.read_position(&site.name).await?.is_none(), "the mirror is gone");
+    // It begins at its start again, with higher numbers and a generation that tells.
+    site.put(&[&source_document]).await?;
+    let again = otter.wait_status("published again", SOON, |s| ordinal(s).filter(|_| s.sources[0].rows > 0)).await?;
+    ensure!(again > before, "ordinal {again} after {before}");
+    let mirrored = wait_for("the mirror of the new generation", SOON, async || {
+        let found = coordination.read_position(&site.name).await.map_err(|e| e.to_string())?;
+        found.filter(|c| c.generation == 1).ok_or_else(|| "no mirror of generation 1".to_owned())
+    });
+    ensure!(mirrored.await?.ordinal > before, "the ordinals go on");
+    otter.stop(Duration::from_secs(10)).await
+}
+
 /// Deletes the pipeline and waits until its lanes have ended.
 async fn delete(site: &Site, otter: &mut Otter) -> Result<()> {
     let done = site.otter(&["delete", "pipeline", &site.name]).await?;

@@ -11,8 +11,10 @@ mod kafka;
 mod metrics;
 mod options;
 mod publisher;
+mod purge;
 mod runner;
 mod supervisor;
 
 pub use options::Options;
+pub use purge::purge;
 pub use supervisor::{Capture, Context};

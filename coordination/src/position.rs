@@ -24,8 +24,40 @@ impl Coordination {
     /// # Errors
     /// `OT2001` without an answer in time, `OT2003` when the node holds something else.
     pub async fn read_position(&self, source: &str) -> Result<Option<Checkpoint>> {
+        self.read_checkpoint(&names::position_path(source)).await
+    }
+
+    /// Keeps the last checkpoint of a source that is purged, fenced by its lease.
+    ///
+    /// # Errors
+    /// As [`Lease::write_fenced`].
+    pub async fn write_purged(&self, lease: &Lease, source: &str, checkpoint: &Checkpoint) -> Result<()> {
+        lease.write_fenced(&names::purged_path(source), &checkpoint.to_json()).await
+    }
+
+    /// The last checkpoint of a source that was purged; `None` when it never was.
+    ///
+    /// # Errors
+    /// `OT2001` without an answer in time, `OT2003` when the node holds something else.
+    pub async fn read_purged(&self, source: &str) -> Result<Option<Checkpoint>> {
+        self.read_checkpoint(&names::purged_path(source)).await
+    }
+
+    /// Deletes the mirror, if there is one.
+    ///
+    /// # Errors
+    /// `OT2001` without an answer in time.
+    pub async fn delete_position(&self, source: &str) -> Result<()> {
         let path = names::position_path(source);
         let path = path.as_str();
+        let answer = self.sessions().call(path, |client| async move { client.delete(path, None).await });
+        match answer.await?.result {
+            Ok(()) | Err(zk::Error::NoNode) => Ok(()),
+            Err(error) => Err(refused(path, error)),
+        }
+    }
+
+    async fn read_checkpoint(&self, path: &str) -> Result<Option<Checkpoint>> {
         let answer = self.sessions().call(path, |client| async move { client.get_data(path).await });
         match answer.await?.result {
             Ok((data, _)) => Checkpoint::from_json(&data)

@@ -78,6 +78,11 @@ pub fn request_path(folder: &str, name: &str) -> String {
     format!("/{folder}/{name}/request")
 }
 
+/// The last checkpoint of a source that was purged: a new source of the name counts on above it.
+pub fn purged_path(source: &str) -> String {
+    format!("/sources/{source}/purged")
+}
+
 /// Written whenever a source has made a topic.
 pub fn topics_path(source: &str) -> String {
     format!("/sources/{source}/topics")

@@ -107,6 +107,23 @@ impl Topics {
         Ok(())
     }
 
+    /// Deletes a topic, if it is there.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub(crate) async fn delete(&self, topic: &str) -> Result<()> {
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
+        let doing = format!("delete the topic {topic}");
+        let results = self.admin.delete_topics(&[topic], &options).await.map_err(|e| kafka_error(e, &doing))?;
+        for result in results {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
+                Err((_, code)) => return Err(kafka_error(KafkaError::AdminOp(code), &doing)),
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until the metadata has the topic, and compares its partitions.
     async fn check(&self, topic: &str, partitions: i32) -> Result<()> {
         let began = Instant::now();

@@ -149,7 +149,12 @@ impl<'a> Session<'a> {
         let place = resolve_start(server, &source.start).await?;
         refuse_prepared(server).await?;
         let Place { gtid, file, position } = place;
-        let at = Checkpoint { epoch, file, position, ..Checkpoint::new(identity, gtid) };
+        let mut at = Checkpoint { epoch, file, position, ..Checkpoint::new(identity, gtid) };
+        // Appliers may know the source from before it was purged: its numbers go on above what they have seen.
+        if let Some(before) = self.runner.site.coordination.read_purged(source.name.as_str()).await? {
+            at.epoch = epoch.max(before.epoch + 1);
+            (at.generation, at.ordinal) = (before.generation + 1, before.ordinal);
+        }
         let from = entry(server, source.position, &at).await?;
         Ok((at, from))
     }
