@@ -129,7 +129,7 @@ async fn what_is_put_takes_effect_soon_and_other_tables_do_not_notice() -> Resul
     let since = Instant::now();
     wait_for("the changed table to claim again", SOON, async || {
         let now = owner(&mut target, &site, "calm").await.map_err(|e| format!("{e:#}"))?;
-        if now == calms { Err("the same token") } else { Ok(()) }
+        if now == calms { Err("the same token".to_owned()) } else { Ok(()) }
     })
     .await?;
     let changed = since.elapsed();
