@@ -135,13 +135,11 @@ async fn what_is_put_takes_effect_soon_and_other_tables_do_not_notice() -> Resul
     let changed = since.elapsed();
     site.put(&[&pipeline(&site, &slow, "apply: {writers: 2}")]).await?;
 
-    let paused = slow.replace("T.calm,", "T.calm, state: paused,");
-    site.put(&[&pipeline(&site, &paused, "")]).await?;
+    let held = slow.replace("T.calm,", "T.calm, state: paused,");
+    site.put(&[&pipeline(&site, &held, "")]).await?;
     let topic = site.topic("calm");
-    let is = |wanted: LaneState| {
-        move |s: &WorkerStatus| lane(s, &site.topic("calm")).filter(|l| l.state == wanted).map(|_| ())
-    };
-    otter.wait_status("one table paused", SOON, is(LaneState::Paused)).await?;
+    let paused = |s: &WorkerStatus| lane(s, &topic).filter(|l| l.state == LaneState::Paused).map(|_| ());
+    otter.wait_status("one table paused", SOON, paused).await?;
     source.run(&format!("INSERT INTO {} (username) VALUES ('held')", site.from("calm"))).await?;
     // Without a state the put leaves it as it is.
     site.put(&[&pipeline(&site, &slow, "apply: {writers: 3}")]).await?;
