@@ -1,15 +1,13 @@
 //! What the binary lends to the admin role: checks by capture and apply, the audit trail.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use admin::control::audit::AuditRecord;
 use admin::tools::{Tools, Work};
-use schemas::check::Finding;
+use schemas::check::{Finding, SourceTables};
 use schemas::documents::{ApplySettings, Pipeline, PipelineStart, Source, State, Target};
 
 use crate::audit::Audit;
 
-/// Tables of a range that are looked at.
+/// Tables of a pipeline that are looked at.
 const MOST_TABLES: usize = 1_000;
 
 /// The parts of this process that the admin role uses.
@@ -31,7 +29,7 @@ impl Tools for Lent {
     }
 
     fn check_target<'a>(&'a self, target: &'a Target) -> Work<'a, Vec<Finding>> {
-        Box::pin(async move { apply::check(&bare(target), target, &BTreeMap::new()).await })
+        Box::pin(async move { apply::check(&bare(target), target, &SourceTables::new()).await })
     }
 
     fn check_pipeline<'a>(
@@ -48,15 +46,14 @@ impl Tools for Lent {
     }
 }
 
-/// The target, its columns compared with the source's as far as the source can be asked.
+/// The target, its tables compared with the source's as far as the source can be asked.
 async fn against_both(pipeline: &Pipeline, source: &Source, target: &Target) -> Vec<Finding> {
-    let tables: BTreeSet<_> = pipeline.mappings.iter().filter_map(|m| m.from.tables(MOST_TABLES)).flatten().collect();
-    match capture::check::structures(source, &tables).await {
-        Ok(structures) => apply::check(pipeline, target, &structures).await,
+    match capture::check::source_tables(source, |table| pipeline.mapping_for(table).is_some(), MOST_TABLES).await {
+        Ok(tables) => apply::check(pipeline, target, &tables).await,
         Err(e) => {
             let subject = format!("pipeline {}: columns are not compared", pipeline.name);
             let mut findings = vec![Finding::error(subject, &e)];
-            findings.extend(apply::check(pipeline, target, &BTreeMap::new()).await);
+            findings.extend(apply::check(pipeline, target, &SourceTables::new()).await);
             findings
         }
     }

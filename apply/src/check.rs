@@ -3,15 +3,17 @@
 //! Nothing is changed: privileges on tables are tried with statements that can touch no row, in a transaction that is
 //! rolled back. Every finding that is not well carries a code and what to do.
 
-use std::collections::BTreeMap;
+mod rows;
+
+use std::collections::BTreeSet;
 
 use mysql_async::Value;
-use schemas::check::Finding;
+use schemas::check::{Finding, SourceTable, SourceTables};
 use schemas::decode::{DatumKind, WriterColumn};
 use schemas::documents::{Mapping, Pipeline, Target};
 use schemas::progress::{self, quote};
 use schemas::server::ServerAccess;
-use schemas::table::{Column, ColumnType, TableName, TableStructure};
+use schemas::table::{Column, ColumnType, TableName};
 use schemas::{Code, Error};
 
 use crate::target::columns::TargetTable;
@@ -22,13 +24,9 @@ use crate::target::mapping::TableMapping;
 /// Packets below this are worth a word: rows and batches are cut to the server's limit.
 const SMALL_PACKET: usize = 16 * 1024 * 1024;
 
-/// Looks at everything that a pipeline needs of its target. `sources` holds the structure of source tables as far as it
-/// is known; without it, columns are not compared.
-pub async fn check(
-    pipeline: &Pipeline,
-    target: &Target,
-    sources: &BTreeMap<TableName, TableStructure>,
-) -> Vec<Finding> {
+/// Looks at everything that a pipeline needs of its target. `sources` holds the source's tables as far as they
+/// are known; without them, columns and rows are not compared.
+pub async fn check(pipeline: &Pipeline, target: &Target, sources: &SourceTables) -> Vec<Finding> {
     let subject = format!("target {}", target.name);
     let session = match ServerAccess::from(target).options() {
         Ok(options) => Session::connect(&options).await.map_err(|failure| failure.error),
@@ -51,27 +49,41 @@ async fn look(
     session: &mut Session,
     pipeline: &Pipeline,
     target: &Target,
-    sources: &BTreeMap<TableName, TableStructure>,
+    sources: &SourceTables,
     found: &mut Vec<Finding>,
 ) -> Result<(), Failure> {
     settings(session, target, found).await?;
-    own_tables(session, target, found).await?;
+    let begun = if own_tables(session, target, found).await? {
+        rows::begun(session, target, pipeline).await?
+    } else {
+        BTreeSet::new()
+    };
     for mapping in &pipeline.mappings {
         for from in mapped_tables(pipeline, mapping, sources) {
+            let source = sources.get(&from);
+            let begun = source.is_some_and(|source| begun.contains(&source.topic));
             for to in mapping.to.of(&from) {
-                mapped_table(session, mapping, (&from, &to), sources.get(&from), found).await?;
+                let pair = Pair { mapping, from: &from, to: &to, source, begun };
+                mapped_table(session, &pair, found).await?;
             }
         }
     }
     Ok(())
 }
 
+/// A source's table and one of those that it goes to.
+struct Pair<'a> {
+    mapping: &'a Mapping,
+    from: &'a TableName,
+    to: &'a TableName,
+    /// The source's table, as far as it is known.
+    source: Option<&'a SourceTable>,
+    /// The pipeline has progress of it already.
+    begun: bool,
+}
+
 /// The source tables of a mapping: those that it names, and of a pattern those that are known to be there.
-fn mapped_tables(
-    pipeline: &Pipeline,
-    mapping: &Mapping,
-    sources: &BTreeMap<TableName, TableStructure>,
-) -> Vec<TableName> {
+fn mapped_tables(pipeline: &Pipeline, mapping: &Mapping, sources: &SourceTables) -> Vec<TableName> {
     match mapping.from.exact() {
         Some(table) => vec![table],
         None => {
@@ -101,8 +113,8 @@ async fn settings(session: &mut Session, target: &Target, found: &mut Vec<Findin
     Ok(())
 }
 
-/// The progress table, or the right to create it.
-async fn own_tables(session: &mut Session, target: &Target, found: &mut Vec<Finding>) -> Result<(), Failure> {
+/// The progress table, or the right to create it; whether it is there.
+async fn own_tables(session: &mut Session, target: &Target, found: &mut Vec<Finding>) -> Result<bool, Failure> {
     let schema = target.schema.as_str();
     let name = TableName::new(schema, progress::TABLE);
     let exists: Option<(String,)> = session
@@ -122,7 +134,7 @@ async fn own_tables(session: &mut Session, target: &Target, found: &mut Vec<Find
         if found.len() == before {
             found.push(Finding::ok(name.to_string(), "the privileges fit"));
         }
-        return Ok(());
+        return Ok(true);
     }
     let may: Option<(i64,)> = session
         .find(
@@ -141,16 +153,11 @@ async fn own_tables(session: &mut Session, target: &Target, found: &mut Vec<Find
             Finding::warning(name.to_string(), &Error::new(Code::TargetGrant, message))
         }
     });
-    Ok(())
+    Ok(false)
 }
 
-async fn mapped_table(
-    session: &mut Session,
-    mapping: &Mapping,
-    (from, to): (&TableName, &TableName),
-    source: Option<&TableStructure>,
-    found: &mut Vec<Finding>,
-) -> Result<(), Failure> {
+async fn mapped_table(session: &mut Session, pair: &Pair<'_>, found: &mut Vec<Finding>) -> Result<(), Failure> {
+    let &Pair { mapping, from, to, source, .. } = pair;
     let subject = format!("{from} -> {to}");
     let table = match TargetTable::read(session, to).await {
         Ok(table) => table,
@@ -162,7 +169,7 @@ async fn mapped_table(
     };
     let before = found.len();
     let writer: Vec<WriterColumn> = match source {
-        Some(source) => source.columns.iter().map(writer_column).collect(),
+        Some(source) => source.structure.columns.iter().map(writer_column).collect(),
         // Without the source's structure: what the target has, as if every column came.
         None => Vec::new(),
     };
@@ -186,6 +193,10 @@ async fn mapped_table(
             );
             found.push(Finding::warning(&subject, &Error::new(Code::TargetTable, message)));
         }
+    }
+    if let Some(source) = source {
+        found.extend(rows::charsets(&subject, mapping, source, &table));
+        found.extend(rows::existing(session, &subject, pair, source).await?);
     }
     cascades(session, &subject, to, found).await?;
     let columns: Vec<&str> = table.columns.iter().filter(|c| !c.generated).map(|c| c.name.as_str()).collect();

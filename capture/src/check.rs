@@ -22,7 +22,7 @@ use schemas::{Code, Error, Result};
 use crate::binlog::server::{self, SourceServer};
 
 pub use kafka::check_kafka;
-pub use structure::structures;
+pub use structure::source_tables;
 
 /// How long the server has for a look through its catalogue.
 const CATALOGUE: Duration = Duration::from_secs(60);

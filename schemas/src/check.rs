@@ -1,9 +1,12 @@
 //! What `otter check` finds.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::table::{TableName, TableStructure};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +34,22 @@ pub struct Finding {
     /// What to do about it; empty when all is well.
     pub remedy: String,
 }
+
+/// A source's table as its catalogue shows it, for comparing targets with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceTable {
+    /// Columns and key.
+    pub structure: TableStructure,
+    /// The topic of its events.
+    pub topic: String,
+    /// Whether it holds rows; `None` when it could not be asked.
+    pub rows: Option<bool>,
+    /// The server's names of its columns' character sets, of those that have one.
+    pub charsets: BTreeMap<String, String>,
+}
+
+/// Source tables by name.
+pub type SourceTables = BTreeMap<TableName, SourceTable>;
 
 impl Finding {
     /// A finding that all is well.

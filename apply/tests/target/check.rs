@@ -1,9 +1,7 @@
 //! What `otter check` finds on a real server.
 
-use std::collections::BTreeMap;
-
 use schemas::charset::Charset;
-use schemas::check::{Finding, Level};
+use schemas::check::{Finding, Level, SourceTable, SourceTables};
 use schemas::documents::{Document, Pipeline, Target};
 use schemas::table::{Column, ColumnType, TableName, TableStructure};
 
@@ -24,7 +22,7 @@ fn documents(place: &Place, user: &str, mappings: &str) -> (Pipeline, Target) {
     }
 }
 
-fn source(name: &str) -> (TableName, TableStructure) {
+fn source(name: &str) -> (TableName, SourceTable) {
     let column = |name: &str, ty, nullable| Column { name: name.to_owned(), ty, nullable };
     let name = TableName::new("shop", name);
     let columns = vec![
@@ -32,7 +30,10 @@ fn source(name: &str) -> (TableName, TableStructure) {
         column("name", ColumnType::Text { length_bytes: 2, charset: Charset::Utf8 }, true),
         column("odd `one`", ColumnType::Double, true),
     ];
-    (name.clone(), TableStructure { name, columns, key: vec![0] })
+    let topic = schemas::names::topic("shop", &name);
+    let structure = TableStructure { name: name.clone(), columns, key: vec![0] };
+    let charsets = [("name".to_owned(), "utf8mb4".to_owned())].into();
+    (name, SourceTable { structure, topic, rows: Some(false), charsets })
 }
 
 /// The findings about a subject that ends so, without the good ones.
@@ -69,7 +70,7 @@ async fn what_fits_is_fine_and_what_does_not_is_named(server: Server) {
         .map(|table| format!("{{from: shop.{table}, to: {schema}.{table}}}"))
         .collect();
     let (pipeline, target) = documents(&place, &name, &mappings.join(", "));
-    let sources: BTreeMap<_, _> = ["fits", "keyless", "heap", "child", "far", "absent"].map(source).into();
+    let sources: SourceTables = ["fits", "keyless", "heap", "child", "far", "absent"].map(source).into();
 
     let found = apply::check(&pipeline, &target, &sources).await;
 
@@ -95,7 +96,7 @@ async fn missing_privileges_are_named(server: Server) {
     place.run("CREATE TABLE t (id int PRIMARY KEY, name varchar(20), `odd ``one``` double)").await;
     place.run(&format!("GRANT SELECT, INSERT ON {schema}.t TO {name}@'%'")).await;
     let (pipeline, target) = documents(&place, &name, &format!("{{from: shop.t, to: {schema}.t}}"));
-    let sources: BTreeMap<_, _> = [source("t")].into();
+    let sources: SourceTables = [source("t")].into();
 
     let found = apply::check(&pipeline, &target, &sources).await;
 
@@ -107,13 +108,47 @@ async fn missing_privileges_are_named(server: Server) {
     assert!(faults(&found, ".progress").iter().any(|f| f.starts_with("OT5002")), "{found:?}");
 
     let (pipeline, target) = documents(&place, "nobody_at_all", &format!("{{from: shop.t, to: {schema}.t}}"));
-    let found = apply::check(&pipeline, &target, &BTreeMap::new()).await;
+    let found = apply::check(&pipeline, &target, &SourceTables::new()).await;
     assert_eq!(faults(&found, "target report").len(), 1, "{found:?}");
     place.run(&format!("DROP USER {name}@'%'")).await;
     place.drop().await;
 }
 
+async fn rows_on_one_side_and_narrow_characters_are_named(server: Server) {
+    let mut place = Place::new(server, "check_rows").await;
+    let (schema, name) = (place.schema.clone(), format!("otter_check_r_{}", std::process::id()));
+    user(&mut place, &name).await;
+    place.run(&format!("GRANT ALL ON {schema}.* TO {name}@'%'")).await;
+    for table in ["bare", "full", "narrow", "begun"] {
+        let charset = if table == "narrow" { "latin1" } else { "utf8mb4" };
+        let columns = "id int PRIMARY KEY, name varchar(20), `odd ``one``` double";
+        place.run(&format!("CREATE TABLE {table} ({columns}) CHARACTER SET {charset}")).await;
+    }
+    place.run("INSERT INTO full VALUES (1, 'a', 1); INSERT INTO begun VALUES (1, 'a', 1)").await;
+    let mappings = ["bare", "full", "narrow", "begun"].map(|t| format!("{{from: shop.{t}, to: {schema}.{t}}}"));
+    let (pipeline, target) = documents(&place, &name, &mappings.join(", "));
+    let mut sources: SourceTables = ["bare", "full", "narrow", "begun"].map(source).into();
+    sources.get_mut(&TableName::new("shop", "bare")).expect("the table").rows = Some(true);
+    place.run(&schemas::progress::create_table(&schema)).await;
+    let begun = schemas::names::topic("shop", &TableName::new("shop", "begun"));
+    let values = format!("('users', '{begun}', 0, 5, 5)");
+    place
+        .run(&format!("INSERT INTO progress (pipeline, topic, `partition`, next_offset, ordinal) VALUES {values}"))
+        .await;
+
+    let found = apply::check(&pipeline, &target, &sources).await;
+
+    let all = |subject: &str| faults(&found, subject).join("\n");
+    assert!(all(".bare").starts_with("OT5004") && all(".bare").contains("none"), "{found:?}");
+    assert!(all(".full").starts_with("OT5005") && all(".full").lines().count() == 1, "{found:?}");
+    assert!(all(".narrow").contains("`name` is latin1 here and utf8mb4"), "{found:?}");
+    assert_eq!(all(".begun"), "", "{found:?}");
+    place.run(&format!("DROP USER {name}@'%'")).await;
+    place.drop().await;
+}
+
 crate::on_both_servers! {
+    rows_on_one_side_and_narrow_characters_are_named
     what_fits_is_fine_and_what_does_not_is_named
     missing_privileges_are_named
 }
