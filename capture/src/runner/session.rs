@@ -225,12 +225,12 @@ impl<'a> Session<'a> {
         let last = committed.borrow().clone();
         self.mirror_last(&last).await;
         match ended.unwrap_or_else(|_| Err(broken("the publisher's thread", "it panicked")))? {
+            // The next session carries out what was asked.
+            Exit::Stopped | Exit::ReaderGone if asked => Ok(Exit::Again(Resume::default())),
             Exit::ReaderGone => {
                 read?;
                 Err(Error::new(Code::SourceDisconnected, "the binlog reader ended"))
             }
-            // The next session carries out what was asked.
-            Exit::Stopped if asked => Ok(Exit::Again(Resume::default())),
             exit => Ok(exit),
         }
     }
