@@ -15,3 +15,4 @@ mod servers;
 mod structure;
 mod subscribers;
 mod takeover;
+mod types;

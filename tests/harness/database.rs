@@ -96,6 +96,7 @@ impl Database {
             .await?;
         ensure!(!columns.is_empty(), "there is no table {table}");
         let exact = columns.into_iter().map(|(column, kind)| {
+            let column = column.replace('`', "``");
             let text = match kind.as_str() {
                 "float" => format!("CAST(`{column}` AS DOUBLE)"), // as text a float keeps 6 digits only
                 _ => format!("`{column}`"),

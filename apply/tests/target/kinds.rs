@@ -160,7 +160,7 @@ async fn every_kind_lands_as_its_literal(server: Server) {
     assert_eq!(place.rows(&format!("{EXACT} FROM t ORDER BY id")).await, expected);
     // Each row takes the next one's values, and back.
     let all: Vec<Row> = rows().into_iter().map(|(row, _)| row).collect();
-    let with_id = |at: usize, id: &Val| [&[id.clone()], &all[at % all.len()][1..]].concat();
+    let with_id = |at: usize, id: &Val| [std::slice::from_ref(id), &all[at % all.len()][1..]].concat();
     let turned: Vec<Event> =
         (0..all.len()).map(|at| Event::update(10 + at as i64, &all[at], &with_id(at + 1, &all[at][0]))).collect();
     let outcome = write(&mut session, &mut lane, &mapping, Policies::default(), &turned).await.expect("written");

@@ -10,4 +10,5 @@ mod mapping;
 mod ownership;
 mod several;
 mod shapes;
+mod tls;
 mod values;
