@@ -108,6 +108,9 @@ pub(super) const CASES: &[Case] = &[
             (Any, "(4, 0, NULL, NULL, 1e-45, NULL, 0.1)"),
         ],
         set: Some("d65, d0, d5, f, f72, g"),
+        compare: Some(
+            "CONCAT_WS('|', id, COALESCE(d65, '-'), COALESCE(d0, '-'), COALESCE(d5, '-'), COALESCE(CAST(f AS DOUBLE), '-'), COALESCE(f72, '-'), COALESCE(g, '-'))",
+        ),
         ..PLAIN
     },
     // N8

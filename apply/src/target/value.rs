@@ -176,7 +176,7 @@ impl Bind {
             (Self::Zoned { step }, Datum::Text(text)) => zoned(text, *step)?,
             (Self::Time { step }, Datum::Int(micros)) => {
                 fits(micros, *step)?;
-                time(micros)?
+                Value::from(time(micros)?)
             }
             (Self::Text { trims, repertoire, .. }, Datum::Text(text)) => {
                 if *trims && text.ends_with(' ') {

@@ -8,6 +8,7 @@ mod harness;
 mod kinds;
 mod mapping;
 mod ownership;
+mod random;
 mod several;
 mod shapes;
 mod tls;

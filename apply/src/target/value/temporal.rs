@@ -60,21 +60,17 @@ pub(super) fn zoned(text: &str, step: i64) -> Result<Value, Why> {
     Ok(Value::Date(year, field(5..7)?, field(8..10)?, field(11..13)?, field(14..16)?, field(17..19)?, micros))
 }
 
-/// Signed microseconds, up to 838:59:59.999999 either way.
-pub(super) fn time(micros: i64) -> Result<Value, Why> {
+/// Signed microseconds, up to 838:59:59.999999 either way, as text: MySQL takes a fraction of the last hour's last but
+/// one second for out of range when it comes as a number.
+pub(super) fn time(micros: i64) -> Result<String, Why> {
     let magnitude = micros.unsigned_abs();
     let seconds = magnitude / 1_000_000;
     if seconds >= 839 * 3600 {
         return Err("is beyond the range of TIME");
     }
-    Ok(Value::Time(
-        micros < 0,
-        (seconds / 86_400) as u32,
-        (seconds / 3600 % 24) as u8,
-        (seconds / 60 % 60) as u8,
-        (seconds % 60) as u8,
-        (magnitude % 1_000_000) as u32,
-    ))
+    let sign = if micros < 0 { "-" } else { "" };
+    let (hours, minutes, fraction) = (seconds / 3600, seconds / 60 % 60, magnitude % 1_000_000);
+    Ok(format!("{sign}{hours:02}:{minutes:02}:{:02}.{fraction:06}", seconds % 60))
 }
 
 /// `0000-00-00` or `2026-02-31 00:00:00.5`: what a server prints of a date that no calendar has. The parts are taken as
