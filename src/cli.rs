@@ -85,6 +85,40 @@ pub(crate) enum Verb {
     },
     /// Show positions, lag, rows and errors
     Status,
+    /// Show where sources and pipelines stand, table by table, and what can be replayed
+    Offsets {
+        /// The pipeline's name; all without it
+        name: Option<String>,
+    },
+    /// Set the position of a paused pipeline or table, back or forward
+    Replay {
+        /// pipeline
+        kind: String,
+        /// The document's name
+        name: String,
+        /// The source's table, schema.table; all of them without it
+        #[arg(long)]
+        table: Option<String>,
+        /// Only this partition of its topic
+        #[arg(long)]
+        partition: Option<i32>,
+        /// earliest, latest, offset=5, timestamp=2026-11-22T13:00:00Z or gtid=0-1-5
+        #[arg(long)]
+        to: String,
+        /// Resume the pipeline and wait until the events up to its old position are written again
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Set the position of a source, back or forward; everything read again is published again
+    Reset {
+        /// source
+        kind: String,
+        /// The document's name
+        name: String,
+        /// earliest, latest, timestamp=2026-11-22T13:00:00Z, gtid=0-1-5 or file=mariadb-bin.000003:4
+        #[arg(long)]
+        to: String,
+    },
     /// Let a pipeline stand still; it keeps its progress
     Pause {
         /// pipeline

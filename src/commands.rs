@@ -10,7 +10,9 @@ mod delete;
 mod explain;
 mod front;
 mod get;
+mod offsets;
 mod put;
+mod requests;
 mod state;
 mod status;
 mod tokens;
@@ -23,6 +25,7 @@ use std::time::Duration;
 use admin::control::{Caller, Control, Selection};
 use coordination::{Coordination, Role};
 use schemas::documents::{Document, Kind, State};
+use schemas::request::{PipelineAction, SourceAction};
 use schemas::{Code, Error, Result};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -63,7 +66,7 @@ pub(crate) async fn run(config: &Config, global: &Global, verb: Verb) -> Result<
     }
     let coordination = Coordination::connect(&config.coordination(), CancellationToken::new()).await?;
     let (audit, trail) = Audit::start(config.kafka()?, config.cluster.as_str());
-    let control = Control::new(coordination.clone(), Arc::new(Lent::new(audit)))?;
+    let control = Control::new(coordination.clone(), Arc::new(Lent::new(audit, config.kafka()?)))?;
     let front = Front::Direct(control, Caller::direct(user(), config.client.token()?));
     let result = job.run(output, &front).await;
     if let Err(e) = trail.finish(TRAIL).await {
@@ -85,6 +88,9 @@ enum Job {
     TokenCreate(String, Role),
     TokenList,
     TokenRevoke(String),
+    Offsets(Option<String>),
+    Replay { name: String, action: PipelineAction, wait: bool },
+    Reset { name: String, action: SourceAction },
 }
 
 impl Job {
@@ -101,6 +107,16 @@ impl Job {
             Verb::Pause { kind, name } => Self::State(kind.parse()?, name, State::Paused),
             Verb::Resume { kind, name } => Self::State(kind.parse()?, name, State::Running),
             Verb::Status => Self::Status,
+            Verb::Offsets { name } => Self::Offsets(name),
+            Verb::Replay { kind, name, table, partition, to, wait } => {
+                requests::expect(&kind, Kind::Pipeline)?;
+                let action = PipelineAction::Seek { table, partition, to: requests::seek_to(&to)? };
+                Self::Replay { name, action, wait }
+            }
+            Verb::Reset { kind, name, to } => {
+                requests::expect(&kind, Kind::Source)?;
+                Self::Reset { name, action: SourceAction::Reset { to: requests::start(&to)? } }
+            }
             Verb::Admin { verb: Some(AdminVerb::Init { again }) } => Self::Init { again },
             Verb::Token { verb: TokenVerb::Create { name, role } } => Self::TokenCreate(name, role),
             Verb::Token { verb: TokenVerb::List } => Self::TokenList,
@@ -130,6 +146,15 @@ impl Job {
             Self::TokenCreate(name, role) => print(output, &front.create_token(&name, role).await?),
             Self::TokenList => print(output, &tokens::TokenList(front.tokens().await?)),
             Self::TokenRevoke(id) => print(output, &tokens::Revoked(front.revoke_token(&id).await?)),
+            Self::Offsets(name) => print(output, &offsets::Offsets(front.offsets(name.as_deref()).await?)),
+            Self::Replay { name, action, wait } => {
+                let (control, caller) = front.direct("replay")?;
+                print(output, &requests::replay(control, caller, &name, action, wait).await?)
+            }
+            Self::Reset { name, action } => {
+                let (control, caller) = front.direct("reset")?;
+                print(output, &requests::reset(control, caller, &name, action).await?)
+            }
         }
     }
 }

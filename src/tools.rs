@@ -2,8 +2,12 @@
 
 use admin::control::audit::AuditRecord;
 use admin::tools::{Tools, Work};
+use coordination::SchemaStore;
+use schemas::Result;
 use schemas::check::{Finding, SourceTables};
 use schemas::documents::{ApplySettings, Pipeline, PipelineStart, Source, State, Target};
+use schemas::kafka::KafkaOptions;
+use schemas::offsets::LaneOffset;
 
 use crate::audit::Audit;
 
@@ -14,12 +18,13 @@ const MOST_TABLES: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct Lent {
     audit: Audit,
+    kafka: KafkaOptions,
 }
 
 impl Lent {
-    /// Tools whose records go to this trail.
-    pub(crate) fn new(audit: Audit) -> Self {
-        Self { audit }
+    /// Tools whose records go to this trail, and that ask this Kafka.
+    pub(crate) fn new(audit: Audit, kafka: KafkaOptions) -> Self {
+        Self { audit, kafka }
     }
 }
 
@@ -39,6 +44,19 @@ impl Tools for Lent {
         target: &'a Target,
     ) -> Work<'a, Vec<Finding>> {
         Box::pin(against_both(pipeline, source, target))
+    }
+
+    fn offsets<'a>(
+        &'a self,
+        schemas: SchemaStore,
+        pipeline: &'a Pipeline,
+        source: &'a Source,
+        target: &'a Target,
+    ) -> Work<'a, Result<Vec<LaneOffset>>> {
+        Box::pin(async move {
+            let around = apply::Surroundings { kafka: &self.kafka, schemas };
+            apply::offsets(&around, pipeline, source, target).await
+        })
     }
 
     fn audit(&self, record: AuditRecord) {

@@ -8,6 +8,7 @@ mod compressed;
 mod input;
 mod kills;
 mod live;
+mod replay;
 mod resets;
 mod restarts;
 mod rows_flow;

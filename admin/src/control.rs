@@ -9,6 +9,7 @@ mod caller;
 pub mod changes;
 mod check;
 pub mod documents;
+pub mod requests;
 pub mod status;
 pub mod tokens;
 

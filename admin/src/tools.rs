@@ -3,8 +3,11 @@
 use std::fmt::Debug;
 use std::pin::Pin;
 
+use coordination::SchemaStore;
+use schemas::Result;
 use schemas::check::Finding;
 use schemas::documents::{Pipeline, Source, Target};
+use schemas::offsets::LaneOffset;
 
 use crate::control::audit::AuditRecord;
 
@@ -26,6 +29,15 @@ pub trait Tools: Debug + Send + Sync {
         source: &'a Source,
         target: &'a Target,
     ) -> Work<'a, Vec<Finding>>;
+
+    /// Where the lanes of a pipeline stand.
+    fn offsets<'a>(
+        &'a self,
+        schemas: SchemaStore,
+        pipeline: &'a Pipeline,
+        source: &'a Source,
+        target: &'a Target,
+    ) -> Work<'a, Result<Vec<LaneOffset>>>;
 
     /// Hands a record over to the audit trail. It returns at once and never fails: a change is not undone because its
     /// record is late. A record that cannot be delivered is written to the log.

@@ -5,9 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use coordination::SchemaStore;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use schemas::documents::PipelineStart;
+use schemas::gtid::Gtid;
 use schemas::kafka::KafkaOptions;
+use schemas::request::SeekTo;
 use schemas::status::{LaneState, PipelineState, StatusBoard};
 use schemas::{Code, Error, Result};
 use tokio::sync::Semaphore;
@@ -15,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consumer::lanes::Part;
 use crate::consumer::{Callbacks, inquiry_config};
+use crate::explore::{Explorer, Facts};
 use crate::pipeline::show;
 use crate::topic_id;
 
@@ -42,6 +46,8 @@ pub(crate) struct TopicNow {
 pub(crate) struct Inquiry {
     client: Arc<BaseConsumer<Callbacks>>,
     permits: Arc<Semaphore>,
+    kafka: Arc<KafkaOptions>,
+    schemas: SchemaStore,
 }
 
 impl Inquiry {
@@ -49,11 +55,12 @@ impl Inquiry {
     ///
     /// # Errors
     /// `OT1004` when librdkafka refuses a property.
-    pub(crate) fn new(kafka: &KafkaOptions) -> Result<Self> {
+    pub(crate) fn new(kafka: &KafkaOptions, schemas: SchemaStore) -> Result<Self> {
         let client = inquiry_config(kafka)
             .create_with_context(Callbacks::default())
             .map_err(|e| Error::new(Code::ConfigInvalid, format!("kafka.client: {e}")))?;
-        Ok(Self { client: Arc::new(client), permits: Arc::new(Semaphore::new(PARALLEL)) })
+        let (client, permits) = (Arc::new(client), Arc::new(Semaphore::new(PARALLEL)));
+        Ok(Self { client, permits, kafka: Arc::new(kafka.clone()), schemas })
     }
 
     /// The names of all topics.
@@ -73,11 +80,52 @@ impl Inquiry {
     /// # Errors
     /// `OT4003` when the topic has another count of partitions than one, or is gone; `OT4001` without an answer.
     pub(crate) async fn topic(&self, part: &Part) -> Result<TopicNow> {
+        let (client, part) = (Arc::clone(&self.client), part.clone());
+        self.blocking(move || ask(&client, &part)).await
+    }
+
+    /// Looks at records of a partition.
+    ///
+    /// # Errors
+    /// What `look` says.
+    pub(crate) async fn explore<T: Send + 'static>(
+        &self,
+        part: &Part,
+        look: impl FnOnce(&mut Explorer) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let mut explorer = Explorer::new(&self.kafka, self.schemas.clone(), part.clone())?;
+        self.blocking(move || look(&mut explorer)).await
+    }
+
+    /// The last record before an offset; `None` when the partition has none any more.
+    ///
+    /// # Errors
+    /// As [`Inquiry::topic`] and [`Explorer::at`].
+    pub(crate) async fn before(&self, part: &Part, offset: i64) -> Result<Option<Facts>> {
+        let low = self.topic(part).await?.low;
+        self.explore(part, move |explorer| explorer.before(offset, low)).await
+    }
+
+    /// Where a lane without progress begins.
+    ///
+    /// # Errors
+    /// As [`Explorer::at`].
+    pub(crate) async fn start(&self, part: &Part, now: &TopicNow, start: &PipelineStart) -> Result<i64> {
+        let (low, high) = (now.low, now.high);
+        let to = match start {
+            PipelineStart::Earliest => return Ok(low),
+            PipelineStart::Latest => return Ok(high),
+            PipelineStart::Timestamp(moment) => SeekTo::Timestamp(*moment),
+            PipelineStart::Gtid(position) => SeekTo::Gtid(position.clone()),
+        };
+        self.explore(part, move |explorer| seek_offset(explorer, &to, low, high)).await
+    }
+
+    async fn blocking<T: Send + 'static>(&self, ask: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
         let Ok(_permit) = self.permits.acquire().await else {
             return Err(Error::new(Code::KafkaUnavailable, "the client is closed"));
         };
-        let (client, part) = (Arc::clone(&self.client), part.clone());
-        let answer = tokio::task::spawn_blocking(move || ask(&client, &part)).await;
+        let answer = tokio::task::spawn_blocking(ask).await;
         answer.map_err(|e| Error::new(Code::KafkaUnavailable, "the question was not answered").with_source(e))?
     }
 }
@@ -148,11 +196,20 @@ fn ask(client: &BaseConsumer<Callbacks>, part: &Part) -> Result<TopicNow> {
     Ok(TopicNow { id: facts.id, low, high })
 }
 
-/// Where a lane without progress begins.
-pub(crate) fn start(now: &TopicNow, start: PipelineStart) -> i64 {
-    match start {
-        PipelineStart::Earliest => now.low,
-        PipelineStart::Latest => now.high,
+/// The offset in `low..=high` that a position means. An offset is taken as it is, whether or not it is within.
+///
+/// # Errors
+/// As [`Explorer::at`].
+pub(crate) fn seek_offset(explorer: &mut Explorer, to: &SeekTo, low: i64, high: i64) -> Result<i64> {
+    match to {
+        SeekTo::Earliest => Ok(low),
+        SeekTo::Latest => Ok(high),
+        SeekTo::Offset(offset) => Ok(*offset),
+        SeekTo::Timestamp(moment) => explorer.first_where(low, high, |facts| facts.time >= moment.ms()),
+        SeekTo::Gtid(position) => explorer.first_where(low, high, |facts| {
+            let gtid = facts.gtid.as_deref().and_then(|text| text.parse::<Gtid>().ok());
+            gtid.is_none_or(|gtid| !position.contains(&gtid))
+        }),
     }
 }
 
@@ -203,6 +260,5 @@ mod tests {
         assert!(lost.1.contains("the offsets 7 to 9 are lost"), "{}", lost.1);
         assert_eq!(code(21, "A").expect_err("cut").0, Code::TopicInvalid);
         assert_eq!(code(15, "B").expect_err("other").0, Code::TopicInvalid);
-        assert_eq!((start(&now, PipelineStart::Earliest), start(&now, PipelineStart::Latest)), (10, 20));
     }
 }

@@ -24,6 +24,7 @@ use crate::inquiry::Inquiry;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::pipeline::{Shared, keep_running, show};
+use crate::seeks::Seeks;
 
 /// What the role needs from the process.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ impl Apply {
     pub fn new(options: Options, context: Context<'_>) -> Result<Self> {
         let metrics = Metrics::default();
         metrics.register(context.metrics);
-        let inquiry = Inquiry::new(&context.kafka)?;
+        let inquiry = Inquiry::new(&context.kafka, context.coordination.schemas())?;
         let shared = Shared {
             catalog: Catalog::new(inquiry.clone()),
             inquiry,
@@ -120,6 +121,13 @@ impl Apply {
         let mut sources = documents.watch(Kind::Source).await?;
         let mut targets = documents.watch(Kind::Target).await?;
         let mut pipelines = documents.watch(Kind::Pipeline).await?;
+        let seeks = Seeks {
+            coordination: self.coordination.clone(),
+            inquiry: self.shared.inquiry.clone(),
+            worker: self.shared.board.snapshot().worker,
+        };
+        let end_seeks = shutdown.child_token();
+        let seeks = tokio::spawn(seeks.run(pipelines.clone(), end_seeks.clone()));
         loop {
             let now = Snapshots::new(
                 Arc::clone(&sources.borrow_and_update()),
@@ -140,6 +148,10 @@ impl Apply {
         }
         let names: Vec<String> = self.running.keys().cloned().collect();
         self.stop(&names).await;
+        end_seeks.cancel();
+        if let Err(error) = seeks.await {
+            tracing::error!(%error, "the task for requests panicked");
+        }
         Ok(())
     }
 

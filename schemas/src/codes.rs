@@ -133,7 +133,10 @@ codes! {
     LaneTaken = "OT5007", Retry, "Another worker owns the lane", "Nothing: the other worker goes on with it.";
     TargetBusy = "OT5008", Retry, "The target rolled the transaction back", "Nothing: Otter tries again. If it repeats, look for long transactions at the target.";
     LaneFailed = "OT5009", Retry, "A lane ended by itself", "Nothing: the pipeline starts its lanes again. Report it with the worker's log.";
-    GenerationRaised = "OT5010", PauseTable, "Capture was reset backwards and events come a second time", "This version cannot replay: seed the target again and delete the lane's progress row.";
+    GenerationRaised = "OT5010", PauseTable, "Capture was reset backwards and events come a second time", "Run a version that replays: this one does not raise the code.";
+    ReplayRefused = "OT5011", PauseTable, "Events cannot be written a second time", "Seed the table again and move its position behind the events; the message says what stands in the way.";
+    PositionOutside = "OT5012", Stop, "The topic does not hold the position", "Choose a position from what the answer lists as available.";
+    NotPaused = "OT5013", Stop, "The table is not paused", "Pause the pipeline, or the table's mapping, and ask again.";
 }
 
 #[cfg(test)]

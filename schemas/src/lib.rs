@@ -17,6 +17,7 @@ pub mod gtid;
 pub mod kafka;
 pub mod moment;
 pub mod names;
+pub mod offsets;
 pub mod partition;
 pub mod progress;
 pub mod request;

@@ -29,10 +29,26 @@ pub mod column {
     pub const REQUEST_ID: &str = "request_id";
     /// When the row was last changed, by the target's clock in UTC.
     pub const UPDATED_AT: &str = "updated_at";
+    /// `source.generation` of the last event applied.
+    pub const GENERATION: &str = "generation";
+    /// The offset that an operator moved the lane back from: in front of it the lane replays. -1: none.
+    pub const REPLAY_UNTIL: &str = "replay_until";
+    /// The source position that the lane had when the generation rose: up to it the lane replays. Empty: none.
+    pub const REPLAY_PAST: &str = "replay_past";
+    /// Rows that the last replay wrote over a row of their key.
+    pub const REPLAY_REWRITTEN: &str = "replay_rewritten";
+    /// Rows that the last replay wrote where there was none.
+    pub const REPLAY_RESTORED: &str = "replay_restored";
+    /// Rows that the last replay removed, because they went, or held a unique value of a row that came.
+    pub const REPLAY_REMOVED: &str = "replay_removed";
+    /// Rows that the last replay was to remove and that were not there.
+    pub const REPLAY_MISSING: &str = "replay_missing";
+    /// GTID position that the lane began behind: events of transactions in it are passed over. NULL: none, or passed.
+    pub const START_GTID: &str = "start_gtid";
 }
 
 /// All column names in the table's order.
-pub const COLUMNS: [&str; 10] = [
+pub const COLUMNS: [&str; 18] = [
     column::PIPELINE,
     column::TOPIC,
     column::PARTITION,
@@ -43,6 +59,26 @@ pub const COLUMNS: [&str; 10] = [
     column::DOCUMENT_VERSION,
     column::REQUEST_ID,
     column::UPDATED_AT,
+    column::GENERATION,
+    column::REPLAY_UNTIL,
+    column::REPLAY_PAST,
+    column::REPLAY_REWRITTEN,
+    column::REPLAY_RESTORED,
+    column::REPLAY_REMOVED,
+    column::REPLAY_MISSING,
+    column::START_GTID,
+];
+
+/// The columns that came after the table's first version, and their definitions.
+const LATER: [(&str, &str); 8] = [
+    (column::GENERATION, "int NOT NULL DEFAULT 0"),
+    (column::REPLAY_UNTIL, "bigint NOT NULL DEFAULT -1"),
+    (column::REPLAY_PAST, "varchar(512) NOT NULL DEFAULT ''"),
+    (column::REPLAY_REWRITTEN, "bigint NOT NULL DEFAULT 0"),
+    (column::REPLAY_RESTORED, "bigint NOT NULL DEFAULT 0"),
+    (column::REPLAY_REMOVED, "bigint NOT NULL DEFAULT 0"),
+    (column::REPLAY_MISSING, "bigint NOT NULL DEFAULT 0"),
+    (column::START_GTID, "text NULL"),
 ];
 
 /// Quotes an identifier for MySQL and MariaDB.
@@ -75,7 +111,7 @@ pub fn create_table(schema: &str) -> String {
         (column::REQUEST_ID, "varchar(64) NOT NULL DEFAULT ''"),
         (column::UPDATED_AT, "datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)"),
     ];
-    for (name, definition) in columns {
+    for (name, definition) in columns.into_iter().chain(LATER) {
         sql.push_str(&format!("  {} {definition},\n", quote(name)));
     }
     sql.push_str(&format!(
@@ -85,6 +121,17 @@ pub fn create_table(schema: &str) -> String {
         quote(column::PARTITION)
     ));
     sql
+}
+
+/// `ALTER TABLE` that adds what a table of an earlier version lacks, given the columns it has; `None` when it has all.
+pub fn alter_table(schema: &str, present: &[String]) -> Option<String> {
+    let lacks = |name: &str| !present.iter().any(|column| column.eq_ignore_ascii_case(name));
+    let added: Vec<String> = LATER
+        .iter()
+        .filter(|(name, _)| lacks(name))
+        .map(|(name, definition)| format!("ADD COLUMN {} {definition}", quote(name)))
+        .collect();
+    (!added.is_empty()).then(|| format!("ALTER TABLE {} {}", qualified(schema), added.join(", ")))
 }
 
 #[cfg(test)]
@@ -98,6 +145,19 @@ mod tests {
         for name in COLUMNS {
             assert!(golden.contains(&quote(name)), "{name}");
         }
+    }
+
+    #[test]
+    fn a_table_of_an_earlier_version_gets_what_it_lacks() {
+        let all: Vec<String> = COLUMNS.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(alter_table("otter", &all), None);
+        let sql = alter_table("otter", &all[..10]).expect("columns are missing");
+        assert!(
+            sql.starts_with("ALTER TABLE `otter`.`progress` ADD COLUMN `generation` int NOT NULL DEFAULT 0, "),
+            "{sql}"
+        );
+        assert_eq!(sql.matches("ADD COLUMN").count(), 8);
+        assert_eq!(alter_table("otter", &all[..17]).expect("one").matches("ADD COLUMN").count(), 1);
     }
 
     #[test]

@@ -134,6 +134,15 @@ pub struct LaneCounters {
     pub missing: u64,
     /// Inserts of existing rows that the policy let pass.
     pub existing: u64,
+    /// Rows that a replay wrote over a row of their key.
+    #[serde(default)]
+    pub rewritten: u64,
+    /// Rows that a replay wrote where there was none.
+    #[serde(default)]
+    pub restored: u64,
+    /// Rows that a replay removed.
+    #[serde(default)]
+    pub removed: u64,
 }
 
 /// One partition of one topic of a pipeline.
@@ -155,6 +164,9 @@ pub struct LaneStatus {
     pub rows: u64,
     /// The same by kind.
     pub counters: LaneCounters,
+    /// Whether events are written a second time, after a position was set back.
+    #[serde(default)]
+    pub replaying: bool,
     /// What is wrong, if something is.
     pub error: Option<ErrorStatus>,
 }

@@ -134,9 +134,7 @@ fn settings_of_later_versions_are_refused_as_such() {
         (with(Kind::Target, "type: postgres"), "type"),
         (mapped("{from: a.b, to: c.d, truncate: ignore}"), "mappings[0].truncate"),
         (mapped("{from: a.b, to: c.d, on_error: dead_letters}"), "mappings[0].on_error"),
-        (mapped("{from: a.b, to: c.d, start: {gtid: 0-1-2}}"), "mappings[0].start.gtid"),
         (mapped("{from: a.b, to: c.d}") + "apply: {truncate: apply}", "apply.truncate"),
-        (mapped("{from: a.b, to: c.d}") + "start: {timestamp: x}", "start.timestamp"),
     ];
     for (text, path) in cases {
         let message = refused(&text);

@@ -8,6 +8,7 @@ use admin::control::{Caller, Control, Selection};
 use coordination::Role;
 use schemas::check::Finding;
 use schemas::documents::{Document, Kind, State};
+use schemas::offsets::PipelineOffsets;
 use schemas::{Code, Error, Result};
 
 use crate::client::Client;
@@ -53,6 +54,22 @@ impl Front {
         match self {
             Self::Api(client) => client.check(selection).await,
             Self::Direct(control, _) => control.check(selection).await,
+        }
+    }
+
+    pub(crate) async fn offsets(&self, name: Option<&str>) -> Result<Vec<PipelineOffsets>> {
+        let (control, _) = self.direct("offsets")?;
+        control.offsets(name).await
+    }
+
+    /// The way in of a verb that the API does not have yet.
+    pub(crate) fn direct(&self, verb: &str) -> Result<(&Control, &Caller)> {
+        match self {
+            Self::Direct(control, caller) => Ok((control, caller)),
+            Self::Api(_) => {
+                let message = format!("`otter {verb}` through the API; use --direct where ZooKeeper is reached");
+                Err(Error::new(Code::NotSupportedYet, message))
+            }
         }
     }
 

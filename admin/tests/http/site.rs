@@ -6,11 +6,12 @@ use admin::control::audit::AuditRecord;
 use admin::control::tokens::mint;
 use admin::tools::{Tools, Work};
 use admin::{AdminContext, Readiness, Services};
-use coordination::{Coordination, Options, RegistryOptions, Role};
+use coordination::{Coordination, Options, RegistryOptions, Role, SchemaStore};
 use prometheus_client::registry::Registry;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use schemas::check::Finding;
 use schemas::documents::{Pipeline, Source, Target};
+use schemas::offsets::LaneOffset;
 use schemas::status::{StatusBoard, WorkerFacts};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -41,6 +42,16 @@ impl Tools for Recorder {
 
     fn check_pipeline<'a>(&'a self, p: &'a Pipeline, _: &'a Source, _: &'a Target) -> Work<'a, Vec<Finding>> {
         fine(format!("pipeline {}", p.name))
+    }
+
+    fn offsets<'a>(
+        &'a self,
+        _: SchemaStore,
+        _: &'a Pipeline,
+        _: &'a Source,
+        _: &'a Target,
+    ) -> Work<'a, schemas::Result<Vec<LaneOffset>>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn audit(&self, record: AuditRecord) {

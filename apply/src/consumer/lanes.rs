@@ -24,7 +24,7 @@ use crate::chunk::{Chunk, LaneQueue, Limits, Waiting};
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// A partition of a topic.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Part {
     /// The topic.
     pub(crate) topic: String,

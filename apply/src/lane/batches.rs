@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use crate::chunk::Taken;
 use crate::config::TablePlan;
 use crate::consumer::Request;
-use crate::lane::intake::{Before, cut};
+use crate::lane::intake::{Before, Border, cut};
+use crate::lane::replay::past_of;
 use crate::lane::{LaneTask, Turn};
 use crate::pool::{Backoff, Pooled};
 use crate::settings::News;
@@ -22,8 +23,9 @@ use crate::target::writer::{self, BatchOutcome, Destination, WriteError, write_t
 
 /// An idle lane passes control records at most this often: it costs a transaction at the target.
 const PASS_EVERY: Duration = Duration::from_secs(1);
-/// Generation of capture that this version knows.
-const GENERATION: i32 = 0;
+/// After so many events that the lane's start does not contain, none comes any more that it does: a position in a binlog
+/// is behind all that it contains, but for the few that a replica commits out of order.
+const BEYOND_START: u64 = 1000;
 
 /// Why the wait for records ended.
 enum Wake {
@@ -40,7 +42,7 @@ pub(crate) struct Written {
     pub(crate) next_offset: i64,
     /// What the writer counted.
     pub(crate) outcome: BatchOutcome,
-    /// Events dropped because they were applied before.
+    /// Events dropped because the target holds them already.
     pub(crate) repeats: u64,
     /// When the last event was made at the source, in milliseconds since 1970.
     pub(crate) source_ts_ms: Option<i64>,
@@ -165,10 +167,16 @@ impl LaneTask {
         let Some(held) = state.held.as_mut() else { return Err(Turn::Again) };
         held.set_document_version(self.settings.config().version);
         let more = !state.intake.is_quiet() && !state.intake.fills(&table.limits);
-        let before = Before { ordinal: held.ordinal(), generation: GENERATION, more };
+        let before = Before { lane: held, more };
         let mut cut =
             cut(&state.intake, plan.schema, &plan.decoder, &table.limits.within_backlog(state.intake.len()), before);
+        if let Some(border) = cut.border {
+            drop(cut);
+            return self.cross(border, pooled).await;
+        }
         let stop = cut.stop.take();
+        let since_start = cut.since_start;
+        let events = cut.records as u64;
         if let Some(next_offset) = cut.next_offset {
             let records = cut.records;
             let mark = state.intake.mark().filter(|_| records == state.intake.len()).unwrap_or(next_offset);
@@ -186,12 +194,59 @@ impl LaneTask {
             let outcome = self.settle(written)?;
             self.state.intake.consume(records);
             self.moved(to.0, to.1);
+            self.show_replay();
             self.report.wrote(&Written { next_offset: to.0, outcome, repeats, source_ts_ms });
+            self.beyond_start(since_start, events, pooled).await?;
         }
         match stop {
             Some(error) => Err(error.into()),
             None => Ok(()),
         }
+    }
+
+    /// Does what is to be done in front of the first record.
+    async fn cross(&mut self, border: Border, pooled: &mut Pooled) -> Result<(), Turn> {
+        let Some(held) = self.state.held.as_mut() else { return Err(Turn::Again) };
+        match border {
+            Border::Generation { offset, generation, ordinal } => {
+                // What this lane has applied, or was told to take for applied, ends with the record before.
+                let last = self.services.inquiry.before(&self.part, offset).await?;
+                let past = last.as_ref().map(past_of).unwrap_or_default();
+                held.enter_generation(pooled.session(), generation, &past, ordinal - 1).await?;
+                tracing::info!(lane = %held.key(), offset, generation, past, "capture was reset; replaying");
+            }
+            Border::Past => {
+                held.leave_generation(pooled.session()).await?;
+                tracing::info!(lane = %held.key(), offset = held.next_offset(), "past the reset; strict again");
+            }
+            Border::Until => {
+                let to = (held.replay().until, held.ordinal());
+                let reached = writer::advance(pooled.session(), held, to).await;
+                self.settle(reached.map(|()| BatchOutcome::default()))?;
+                self.report.passed_to(to.0);
+            }
+        }
+        if let Some(held) = &self.state.held {
+            let at = (held.next_offset(), held.ordinal());
+            self.moved(at.0, at.1);
+        }
+        self.show_replay();
+        Ok(())
+    }
+
+    /// Forgets the position that the lane began behind once nothing of it can come any more.
+    async fn beyond_start(&mut self, since: Option<u64>, events: u64, pooled: &mut Pooled) -> Result<(), Turn> {
+        let Some(held) = self.state.held.as_mut().filter(|held| held.replay().start.is_some()) else { return Ok(()) };
+        self.state.beyond_start = since.unwrap_or(self.state.beyond_start + events);
+        if self.state.beyond_start >= BEYOND_START {
+            held.leave_start(pooled.session()).await?;
+        }
+        Ok(())
+    }
+
+    /// Says whether the lane replays.
+    pub(crate) fn show_replay(&self) {
+        self.report.replays(self.state.held.as_ref().is_some_and(Lane::is_replaying));
     }
 
     /// What an unwritten batch means for the lane.

@@ -3,15 +3,19 @@
 //! Records stay in the [`Intake`] until their batch is committed, so a batch that was rolled back is simply cut again.
 //! A batch holds whole source transactions: it ends where the next record is of another transaction, unless the
 //! transaction outgrows what is left up to the hard limits. Events whose ordinal is not beyond the last applied one are repeats: they are
-//! counted and dropped, and the progress passes them.
+//! counted and dropped, and the progress passes them; so are events that the lane's start contains. A batch ends where a
+//! replay ends and where the generation rises, so all of its events are written in the same way.
 
 use std::collections::VecDeque;
 
-use schemas::decode::{Datum, EventDecoder};
-use schemas::{Code, Error, framing};
+use schemas::decode::{Datum, EventDecoder, EventHead};
+use schemas::gtid::{Gtid, GtidPosition};
+use schemas::{Error, framing};
 
 use crate::chunk::{Chunk, RecordRef};
+use crate::lane::replay::is_past;
 use crate::target::batch::Batch;
+use crate::target::progress::Lane;
 
 /// Values in one batch, whatever its rows: each takes 24 bytes in memory, and a row of 250 columns has up to 500.
 const MAX_DATUMS: usize = 400_000;
@@ -135,13 +139,29 @@ impl Limits {
 
 /// What comes before the batch.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Before {
-    /// Ordinal of the last event applied.
-    pub(crate) ordinal: i64,
-    /// Generation of capture that this lane knows.
-    pub(crate) generation: i32,
+pub(crate) struct Before<'b> {
+    /// The lane as last committed.
+    pub(crate) lane: &'b Lane,
     /// Whether the rest of the last transaction may still come, so that it should wait for the next batch.
     pub(crate) more: bool,
+}
+
+/// What the lane has to do before the event that ended an empty batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Border {
+    /// The event is of a higher generation.
+    Generation {
+        /// Its offset.
+        offset: i64,
+        /// Its generation.
+        generation: i32,
+        /// Its ordinal.
+        ordinal: i64,
+    },
+    /// The event is past the position up to which the generation is replayed.
+    Past,
+    /// The event is behind the offset up to which the lane replays.
+    Until,
 }
 
 /// A batch and what it stands for.
@@ -151,8 +171,10 @@ pub(crate) struct Cut<'a> {
     pub(crate) batch: Batch<'a>,
     /// How many records of the intake it covers.
     pub(crate) records: usize,
-    /// How many of them were repeats.
+    /// How many of them were repeats, or of transactions that the lane's start contains.
     pub(crate) repeats: u64,
+    /// Events since the last one that the lane's start contains; `None`: none was contained.
+    pub(crate) since_start: Option<u64>,
     /// Offset after the last of them; `None` when it covers none.
     pub(crate) next_offset: Option<i64>,
     /// Ordinal of the last event.
@@ -161,6 +183,8 @@ pub(crate) struct Cut<'a> {
     pub(crate) source_ts_ms: Option<i64>,
     /// The record after the batch cannot be applied: the lane pauses there once the batch is committed.
     pub(crate) stop: Option<Error>,
+    /// What is to be done before the first record can be taken.
+    pub(crate) border: Option<Border>,
 }
 
 /// Cuts a batch off the intake's head; `decoder` is that of its first record's `schema`.
@@ -169,18 +193,21 @@ pub(crate) fn cut<'a>(
     schema: u32,
     decoder: &EventDecoder,
     limits: &Limits,
-    before: Before,
+    before: Before<'_>,
 ) -> Cut<'a> {
     let mut cutter = Cutter::new(*limits);
     let mut cut = Cut {
         batch: Batch::new(),
         records: 0,
         repeats: 0,
+        since_start: None,
         next_offset: None,
-        ordinal: before.ordinal,
+        ordinal: before.lane.ordinal(),
         source_ts_ms: None,
         stop: None,
+        border: None,
     };
+    let mut start = StartFilter::new(before.lane.replay().start.as_ref());
     // Without knowing how many events the transaction has, only a batch without its rest is whole. Where that is
     // everything, there is no boundary and all is taken.
     let whole = if before.more { boundary(intake, schema, decoder) } else { None };
@@ -199,16 +226,16 @@ pub(crate) fn cut<'a>(
             }
         };
         let head = match decoder.decode(avro, &mut old, &mut new) {
-            Ok(head) if head.generation <= before.generation => head,
-            Ok(head) => {
-                cut.stop = Some(generation_raised(record.offset, head.generation));
-                break;
-            }
+            Ok(head) => head,
             Err(error) => {
                 cut.stop = Some(at(record.offset, &error));
                 break;
             }
         };
+        if let Some(border) = border(before.lane, record.offset, &head) {
+            cut.border = (cut.records == 0).then_some(border);
+            break;
+        }
         let same = cut.records > 0 && head.gtid.is_some() && head.gtid == last_gtid;
         if !cutter.admits(record.value.len() + record.key.len(), old.len() + new.len(), same) {
             break;
@@ -222,10 +249,52 @@ pub(crate) fn cut<'a>(
         }
         cut.ordinal = head.ordinal;
         cut.source_ts_ms = Some(head.source_ts_ms);
+        if start.contains(head.gtid) {
+            cut.repeats += 1;
+            cut.since_start = Some(0);
+            continue;
+        }
+        cut.since_start = cut.since_start.map(|events| events + 1);
         let (old, new) = (if head.has_before { &old[..] } else { &[] }, if head.has_after { &new[..] } else { &[] });
         cut.batch.push((record.offset, head.ordinal), record.key, head.op, old, new);
     }
     cut
+}
+
+/// What is to be done in front of an event, if anything.
+fn border(lane: &Lane, offset: i64, head: &EventHead<'_>) -> Option<Border> {
+    let replay = lane.replay();
+    if head.generation > replay.generation {
+        return Some(Border::Generation { offset, generation: head.generation, ordinal: head.ordinal });
+    }
+    if !replay.past.is_empty() && is_past(&replay.past, head) {
+        return Some(Border::Past);
+    }
+    (lane.next_offset() < replay.until && offset >= replay.until).then_some(Border::Until)
+}
+
+/// Whether transactions are contained in the position that a lane began behind, asked once for each.
+struct StartFilter<'s, 'a> {
+    start: Option<&'s GtidPosition>,
+    last: Option<(&'a str, bool)>,
+}
+
+impl<'s, 'a> StartFilter<'s, 'a> {
+    fn new(start: Option<&'s GtidPosition>) -> Self {
+        Self { start, last: None }
+    }
+
+    fn contains(&mut self, gtid: Option<&'a str>) -> bool {
+        let (Some(start), Some(gtid)) = (self.start, gtid) else { return false };
+        match self.last {
+            Some((last, contained)) if last == gtid => contained,
+            _ => {
+                let contained = gtid.parse::<Gtid>().is_ok_and(|gtid| start.contains(&gtid));
+                self.last = Some((gtid, contained));
+                contained
+            }
+        }
+    }
 }
 
 /// Count of records before the last transaction of the intake; `None` when there is no boundary, or the batch ends
@@ -278,11 +347,6 @@ impl Cutter {
 
 fn at(offset: i64, error: &Error) -> Error {
     Error::new(error.code(), format!("the record at offset {offset}: {}", error.message()))
-}
-
-fn generation_raised(offset: i64, generation: i32) -> Error {
-    let message = format!("the event at offset {offset} is of generation {generation} of its source's capture");
-    Error::new(Code::GenerationRaised, message)
 }
 
 #[cfg(test)]

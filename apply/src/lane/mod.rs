@@ -23,11 +23,13 @@
 pub(crate) mod batches;
 pub(crate) mod intake;
 pub(crate) mod plans;
+pub(crate) mod replay;
 pub(crate) mod report;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use schemas::documents::PipelineStart;
 use schemas::{Code, Error, Reaction};
 use tokio::sync::oneshot;
 
@@ -82,6 +84,8 @@ pub(crate) struct Progress {
     pub(crate) plans: Plans,
     /// The offset and ordinal that `intake` continues; `None`: no stream runs.
     continues: Option<(i64, i64)>,
+    /// Events since the last one that the lane's start contains.
+    pub(crate) beyond_start: u64,
     tokens: Tokens,
 }
 
@@ -230,7 +234,17 @@ impl LaneTask {
         let mut now = self.services.inquiry.topic(&self.part).await?;
         let mut pooled = config.pool.acquire().await?;
         self.services.catalog.admit(config, table, &mut pooled).await?;
-        let claimed = self.claim_row(config, table, &now, &mut pooled).await?;
+        let key =
+            LaneKey { pipeline: config.name.clone(), topic: self.part.topic.clone(), partition: self.part.partition };
+        let owner = progress::owner(pooled.session(), config.pool.schema(), &key).await?;
+        let mut start = Start { next_offset: now.low, ordinal: -1, topic_id: now.id.clone(), gtid: None };
+        if owner.is_none() {
+            // Looking for it may take longer than the server keeps an idle connection.
+            pooled.give_back();
+            self.find_start(table, &now, &mut start).await?;
+            pooled = config.pool.acquire().await?;
+        }
+        let claimed = self.claim_row(config, key, owner.as_deref(), &start, &mut pooled).await?;
         pooled.give_back();
         if claimed.next_offset > now.high {
             // The question is older than the claim; somebody may have written and applied in between.
@@ -255,32 +269,36 @@ impl LaneTask {
             "lane claimed"
         );
         self.report.running(claimed.next_offset, now.high);
+        self.show_replay();
         Ok(())
     }
 
     async fn claim_row(
         &mut self,
         config: &Config,
-        table: &TablePlan,
-        now: &TopicNow,
+        key: LaneKey,
+        owner: Option<&str>,
+        start: &Start,
         pooled: &mut Pooled,
     ) -> Result<progress::Claimed, Turn> {
-        let schema = config.pool.schema();
-        let key =
-            LaneKey { pipeline: config.name.clone(), topic: self.part.topic.clone(), partition: self.part.partition };
-        if self.state.tokens.current.is_some() {
-            let owner = progress::owner(pooled.session(), schema, &key).await?;
-            if !self.state.tokens.may_claim(owner.as_deref()) {
-                let message = format!("{key}: the progress row has the token of another worker");
-                return Err(Turn::Taken(Error::new(Code::LaneTaken, message)));
-            }
+        if self.state.tokens.current.is_some() && !self.state.tokens.may_claim(owner) {
+            let message = format!("{key}: the progress row has the token of another worker");
+            return Err(Turn::Taken(Error::new(Code::LaneTaken, message)));
         }
         let token = self.state.tokens.fresh();
-        let start = Start { next_offset: inquiry::start(now, table.start), ordinal: -1, topic_id: now.id.clone() };
-        let (mut lane, claimed) = Lane::claim(pooled.session(), schema, key, &token, &start).await?;
+        let (mut lane, claimed) = Lane::claim(pooled.session(), config.pool.schema(), key, &token, start).await?;
         lane.set_document_version(config.version);
         self.state.held = Some(lane);
         Ok(claimed)
+    }
+
+    /// Where the lane begins that has no progress yet.
+    async fn find_start(&self, table: &TablePlan, now: &TopicNow, start: &mut Start) -> Result<(), Turn> {
+        start.next_offset = self.services.inquiry.start(&self.part, now, &table.start).await?;
+        if let PipelineStart::Gtid(position) = &table.start {
+            start.gtid = Some(position.clone());
+        }
+        Ok(())
     }
 
     /// Lets the consumer deliver nothing more, and forgets what it delivered.

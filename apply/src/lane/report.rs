@@ -68,6 +68,9 @@ impl Report {
             lane.counters.repeats += written.repeats;
             lane.counters.missing += outcome.missing;
             lane.counters.existing += outcome.existing;
+            lane.counters.rewritten += outcome.rewritten;
+            lane.counters.restored += outcome.restored;
+            lane.counters.removed += outcome.removed;
         });
     }
 
@@ -78,6 +81,17 @@ impl Report {
             lane.next_offset = Some(next_offset);
             lane.end_offset = Some(next_offset);
         });
+    }
+
+    /// The lane stands here, not necessarily at the end.
+    pub(crate) fn passed_to(&self, next_offset: i64) {
+        self.metrics.next_offset.set(next_offset);
+        self.change(|lane| lane.next_offset = Some(next_offset));
+    }
+
+    /// Whether the lane replays.
+    pub(crate) fn replays(&self, replaying: bool) {
+        self.change(|lane| lane.replaying = replaying);
     }
 
     /// Something went wrong that is expected to go away.

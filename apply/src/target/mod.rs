@@ -15,9 +15,11 @@ pub mod connection;
 pub mod failure;
 pub mod mapping;
 pub mod progress;
+pub mod seek;
 pub mod writer;
 
 pub(crate) mod columns;
+mod replay;
 mod serial;
 mod statements;
 mod transaction;

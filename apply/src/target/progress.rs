@@ -2,13 +2,17 @@
 //!
 //! Who owns a lane is decided here and nowhere else: a claim writes a fresh random token under a row lock, and an
 //! advance names both the token and the old offset. It changes exactly one row, or the lane is somebody else's.
+//! Whether a lane replays follows from its row alone, so it is as exact as the position: in front of the offset that an
+//! operator moved it back from, and until it is past the source position at which the generation rose.
 
 use mysql_async::Value;
+use schemas::gtid::GtidPosition;
 use schemas::progress::{self, column};
 use schemas::{Code, Error};
 
 use super::connection::Session;
 use super::failure::{Failure, Fault};
+use super::writer::BatchOutcome;
 
 /// A lane by name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,6 +40,8 @@ pub struct Start {
     pub ordinal: i64,
     /// Id of the topic, as Kafka prints it.
     pub topic_id: String,
+    /// Events of transactions in this position are passed over.
+    pub gtid: Option<GtidPosition>,
 }
 
 /// What the progress row said when it was claimed.
@@ -78,8 +84,27 @@ pub async fn ensure_schema(session: &mut Session, schema: &str) -> Result<(), Fa
         );
         return Err(Failure { fault: Fault::Refused, error: Error::new(Code::TargetTable, message) });
     }
+    add_columns(session, schema).await?;
     let columns = progress::COLUMNS.map(progress::quote).join(", ");
     session.run(format!("SELECT {columns} FROM {} LIMIT 0", progress::qualified(schema))).await?;
+    Ok(())
+}
+
+/// Adds the columns that a table of an earlier version lacks.
+async fn add_columns(session: &mut Session, schema: &str) -> Result<(), Failure> {
+    let sql = "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?";
+    for last in [false, true] {
+        let names = vec![Value::from(schema), Value::from(progress::TABLE)];
+        let present: Vec<(String,)> = session.rows(sql, names).await?;
+        let present: Vec<String> = present.into_iter().map(|(name,)| name).collect();
+        let Some(alter) = progress::alter_table(schema, &present) else { return Ok(()) };
+        match session.run(alter).await {
+            // Another worker may have added them in between: look once more.
+            Err(failure) if last || failure.fault == Fault::Lost => return Err(failure),
+            Err(_) => {}
+            Ok(_) => return Ok(()),
+        }
+    }
     Ok(())
 }
 
@@ -92,6 +117,20 @@ pub struct Lane {
     next_offset: i64,
     ordinal: i64,
     document_version: i32,
+    replay: Replay,
+}
+
+/// What the progress row says besides the position.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replay {
+    /// Generation of the last event applied.
+    pub generation: i32,
+    /// In front of this offset the lane replays.
+    pub until: i64,
+    /// Up to this source position the lane replays; empty: none.
+    pub past: String,
+    /// Events of transactions in this position are passed over.
+    pub start: Option<GtidPosition>,
 }
 
 impl Lane {
@@ -111,10 +150,11 @@ impl Lane {
         let table = progress::qualified(schema);
         let claimed = claim_row(session, &table, &key, token, start).await;
         match claimed {
-            Ok(claimed) => {
+            Ok((claimed, replay)) => {
                 session.run("COMMIT").await?;
                 let Claimed { next_offset, ordinal, .. } = claimed;
-                Ok((Self { key, token: token.to_owned(), table, next_offset, ordinal, document_version: 0 }, claimed))
+                let token = token.to_owned();
+                Ok((Self { key, token, table, next_offset, ordinal, document_version: 0, replay }, claimed))
             }
             Err(failure) => {
                 if failure.fault != Fault::Lost {
@@ -145,10 +185,100 @@ impl Lane {
         self.ordinal
     }
 
+    /// Whether the next events are written so that rows which are there already do not matter.
+    pub fn is_replaying(&self) -> bool {
+        self.next_offset < self.replay.until || !self.replay.past.is_empty()
+    }
+
+    /// What the progress row says besides the position.
+    pub fn replay(&self) -> &Replay {
+        &self.replay
+    }
+
+    /// The next event is of a higher generation: its ordinals begin behind `ordinal`, and the lane replays until it is
+    /// past this source position (empty: it need not).
+    ///
+    /// # Errors
+    /// [`Fault::Busy`] with `OT5007` when somebody else owns the lane; lost connections; refusals.
+    pub async fn enter_generation(
+        &mut self,
+        session: &mut Session,
+        generation: i32,
+        past: &str,
+        ordinal: i64,
+    ) -> Result<(), Failure> {
+        let mut set = format!(
+            "`{}` = {generation}, `{}` = {}, `{}` = {ordinal}",
+            column::GENERATION,
+            column::REPLAY_PAST,
+            text(past),
+            column::ORDINAL,
+        );
+        if !self.is_replaying() {
+            set = format!("{set}, {}", no_counts());
+        }
+        self.change(session, &set).await?;
+        self.ordinal = ordinal;
+        self.replay.generation = generation;
+        past.clone_into(&mut self.replay.past);
+        Ok(())
+    }
+
+    /// The lane is past the source position up to which it replays.
+    ///
+    /// # Errors
+    /// As [`Lane::enter_generation`].
+    pub async fn leave_generation(&mut self, session: &mut Session) -> Result<(), Failure> {
+        self.change(session, &format!("`{}` = ''", column::REPLAY_PAST)).await?;
+        self.replay.past.clear();
+        Ok(())
+    }
+
+    /// No transaction of the position that the lane began behind can come any more.
+    ///
+    /// # Errors
+    /// As [`Lane::enter_generation`].
+    pub async fn leave_start(&mut self, session: &mut Session) -> Result<(), Failure> {
+        self.change(session, &format!("`{}` = NULL", column::START_GTID)).await?;
+        self.replay.start = None;
+        Ok(())
+    }
+
+    /// Changes the row in a transaction of its own; it must be at this lane's offset under its token.
+    async fn change(&self, session: &mut Session, set: &str) -> Result<(), Failure> {
+        let sql = format!("UPDATE {} SET {set} WHERE {}", self.table, self.where_ours(self.next_offset));
+        match session.run(sql).await? {
+            1 => Ok(()),
+            _ => Err(Failure { fault: Fault::Busy, error: self.taken() }),
+        }
+    }
+
+    /// Text of the UPDATE that counts what a replayed batch did, after the progress row has moved to `next_offset`.
+    pub(crate) fn count_sql(&self, next_offset: i64, outcome: &BatchOutcome) -> String {
+        let counts = [
+            (column::REPLAY_REWRITTEN, outcome.rewritten),
+            (column::REPLAY_RESTORED, outcome.restored),
+            (column::REPLAY_REMOVED, outcome.removed),
+            (column::REPLAY_MISSING, outcome.missing),
+        ];
+        let set: Vec<String> = counts.iter().map(|(name, count)| format!("`{name}` = `{name}` + {count}")).collect();
+        format!("UPDATE {} SET {} WHERE {}", self.table, set.join(", "), self.where_ours(next_offset))
+    }
+
+    fn where_ours(&self, next_offset: i64) -> String {
+        format!(
+            "{} AND `{}` = {next_offset} AND `{}` = {}",
+            self.where_key(),
+            column::NEXT_OFFSET,
+            column::OWNER,
+            text(&self.token)
+        )
+    }
+
     /// Text of the UPDATE that moves the progress row from `from` to `to` (offset, ordinal); it must find one row.
     pub(crate) fn advance_sql(&self, from: i64, to: (i64, i64)) -> String {
         format!(
-            "UPDATE {} SET `{}` = {}, `{}` = {}, `{}` = {} WHERE {} AND `{}` = {from} AND `{}` = {}",
+            "UPDATE {} SET `{}` = {}, `{}` = {}, `{}` = {} WHERE {}",
             self.table,
             column::NEXT_OFFSET,
             to.0,
@@ -156,10 +286,7 @@ impl Lane {
             to.1,
             column::DOCUMENT_VERSION,
             self.document_version,
-            self.where_key(),
-            column::NEXT_OFFSET,
-            column::OWNER,
-            text(&self.token),
+            self.where_ours(from),
         )
     }
 
@@ -207,55 +334,84 @@ pub async fn owner(session: &mut Session, schema: &str, key: &LaneKey) -> Result
     Ok(session.find::<(String,)>(&sql, identity).await?.map(|(owner,)| owner))
 }
 
+/// Position, ordinal, topic id, generation, and how far the lane replays, as the row has them.
+type Row = (i64, i64, String, i32, i64, String, Option<String>);
+
 async fn claim_row(
     session: &mut Session,
     table: &str,
     key: &LaneKey,
     token: &str,
     start: &Start,
-) -> Result<Claimed, Failure> {
-    let identity = || vec![Value::from(&key.pipeline), Value::from(&key.topic), Value::from(key.partition)];
-    let matches = format!("`{}` = ? AND `{}` = ? AND `{}` = ?", column::PIPELINE, column::TOPIC, column::PARTITION);
-    let select = format!(
-        "SELECT `{}`, `{}`, `{}` FROM {table} WHERE {matches} FOR UPDATE",
+) -> Result<(Claimed, Replay), Failure> {
+    let matches = matches_key();
+    let columns = [
         column::NEXT_OFFSET,
         column::ORDINAL,
-        column::TOPIC_ID
-    );
+        column::TOPIC_ID,
+        column::GENERATION,
+        column::REPLAY_UNTIL,
+        column::REPLAY_PAST,
+        column::START_GTID,
+    ];
+    let select = format!("SELECT {} FROM {table} WHERE {matches} FOR UPDATE", columns.map(progress::quote).join(", "));
     session.run("START TRANSACTION").await?;
-    let mut row: Option<(i64, i64, String)> = session.find(&select, identity()).await?;
+    let mut row: Option<Row> = session.find(&select, identity(key)).await?;
     let mut new = false;
     if row.is_none() {
-        let insert = format!(
-            "INSERT INTO {table} (`{}`, `{}`, `{}`, `{}`, `{}`, `{}`, `{}`) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            column::PIPELINE,
-            column::TOPIC,
-            column::PARTITION,
-            column::NEXT_OFFSET,
-            column::ORDINAL,
-            column::TOPIC_ID,
-            column::OWNER
-        );
-        let mut values = identity();
+        let columns = [column::NEXT_OFFSET, column::ORDINAL, column::TOPIC_ID, column::OWNER, column::START_GTID];
+        let gtid = start.gtid.as_ref().map(ToString::to_string);
+        let mut values = identity(key);
         values.extend([start.next_offset.into(), start.ordinal.into(), (&start.topic_id).into(), token.into()]);
-        match session.execute(&insert, values).await {
+        values.push(gtid.into());
+        match session.execute(&insert_sql(table, &columns), values).await {
             Ok(_) => new = true,
             // Somebody else made the row between the two statements; the next SELECT waits for it.
             Err(failure) if failure.fault == Fault::Duplicate => {}
             Err(failure) => return Err(failure),
         }
-        row = session.find(&select, identity()).await?;
+        row = session.find(&select, identity(key)).await?;
     }
-    let Some((next_offset, ordinal, topic_id)) = row else {
+    let Some((next_offset, ordinal, topic_id, generation, until, past, gtid)) = row else {
         return Err(Failure {
             fault: Fault::Busy,
             error: Error::new(Code::TargetBusy, format!("{key}: the progress row went away while it was claimed")),
         });
     };
+    let start = gtid.map(|text| text.parse()).transpose().map_err(|error: Error| {
+        let message = format!("{key}: `{}` of the progress row: {}", column::START_GTID, error.message());
+        Failure { fault: Fault::Refused, error: Error::new(Code::TargetTable, message) }
+    })?;
     let mut values = vec![Value::from(token)];
-    values.extend(identity());
+    values.extend(identity(key));
     session.execute(&format!("UPDATE {table} SET `{}` = ? WHERE {matches}", column::OWNER), values).await?;
-    Ok(Claimed { next_offset, ordinal, topic_id, new })
+    Ok((Claimed { next_offset, ordinal, topic_id, new }, Replay { generation, until, past, start }))
+}
+
+/// The parameters of [`matches_key`].
+pub(crate) fn identity(key: &LaneKey) -> Vec<Value> {
+    vec![Value::from(&key.pipeline), Value::from(&key.topic), Value::from(key.partition)]
+}
+
+/// The condition that finds a lane's row.
+pub(crate) fn matches_key() -> String {
+    format!("`{}` = ? AND `{}` = ? AND `{}` = ?", column::PIPELINE, column::TOPIC, column::PARTITION)
+}
+
+/// An INSERT of a lane's row with these columns besides the key.
+pub(crate) fn insert_sql(table: &str, columns: &[&str]) -> String {
+    let all: Vec<String> = [column::PIPELINE, column::TOPIC, column::PARTITION]
+        .iter()
+        .chain(columns)
+        .map(|name| progress::quote(name))
+        .collect();
+    format!("INSERT INTO {table} ({}) VALUES ({})", all.join(", "), vec!["?"; all.len()].join(", "))
+}
+
+/// Assignments that begin the counts of a replay.
+pub(crate) fn no_counts() -> String {
+    let counts = [column::REPLAY_REWRITTEN, column::REPLAY_RESTORED, column::REPLAY_REMOVED, column::REPLAY_MISSING];
+    counts.map(|name| format!("`{name}` = 0")).join(", ")
 }
 
 /// A string literal; names of pipelines and topics have no character to escape, but nothing is left to that.

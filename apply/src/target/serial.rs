@@ -145,7 +145,7 @@ impl Rows<'_, '_> {
         Ok(self.session.execute(&self.mapping.sql.insert(1), values).await?)
     }
 
-    fn check_size(&self, values: &[Value]) -> Result<(), Halt> {
+    pub(crate) fn check_size(&self, values: &[Value]) -> Result<(), Halt> {
         let bytes: usize = values.iter().map(packet_bytes).sum();
         if bytes <= self.session.row_limit() {
             return Ok(());

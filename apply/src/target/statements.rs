@@ -15,6 +15,8 @@ pub(crate) struct Statements {
     pub(crate) table: String,
     /// `INSERT INTO t (…) VALUES`, without rows.
     pub(crate) insert_head: String,
+    /// `REPLACE INTO t (…) VALUES`, without rows: whatever row holds one of the new row's unique values goes first.
+    pub(crate) replace_head: String,
     /// `(?,?,…)`.
     pub(crate) insert_row: String,
     /// Sets the columns outside the row key; parameters: those columns, then [`Statements::key_parameters`].
@@ -62,6 +64,7 @@ impl Statements {
         };
         Self {
             insert_head: format!("INSERT INTO {table} ({}) VALUES ", names.join(",")),
+            replace_head: format!("REPLACE INTO {table} ({}) VALUES ", names.join(",")),
             insert_row: format!("({})", vec!["?"; columns.len()].join(",")),
             update: format!("UPDATE {table} SET {update_set} WHERE {exact}"),
             update_columns,
@@ -83,6 +86,16 @@ impl Statements {
     /// `INSERT` of a number of rows.
     pub(crate) fn insert(&self, rows: usize) -> String {
         format!("{}{}", self.insert_head, vec![self.insert_row.as_str(); rows].join(","))
+    }
+
+    /// `REPLACE` of a number of rows.
+    pub(crate) fn replace(&self, rows: usize) -> String {
+        format!("{}{}", self.replace_head, vec![self.insert_row.as_str(); rows].join(","))
+    }
+
+    /// Count of these keys' rows, as the collation compares them.
+    pub(crate) fn count_of(&self, keys: &str) -> String {
+        format!("SELECT COUNT(*) FROM {} WHERE {} IN ({keys})", self.table, self.key_side)
     }
 
     /// `DELETE` of the rows of these keys; each is `'a'` or `(1,'a')`. `bytes` are the same as UTF-8.

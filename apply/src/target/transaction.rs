@@ -12,6 +12,7 @@ use super::connection::Session;
 use super::failure::{Failure, Fault};
 use super::mapping::TableMapping;
 use super::progress::Lane;
+use super::replay::ReplayWork;
 use super::serial::Halt;
 use super::writer::{BatchOutcome, Detour, Policies, Rows, Work, WriteError};
 
@@ -38,12 +39,15 @@ impl<'a> Transaction<'_, 'a> {
         if let Some(malformed) = self.malformed() {
             return Err(WriteError::Refused(malformed));
         }
+        if self.lane.is_replaying() {
+            return self.replay(to).await;
+        }
         let work: Option<Vec<Work>> = (0..self.destinations.len()).map(|at| self.rows(at).plan()).collect();
         let Some(work) = work else { return self.write_serially(to).await };
         self.begin(to).await?;
         match self.write_net(&work).await {
             Ok(mut outcome) => {
-                self.commit(to).await?;
+                self.commit(to, &outcome).await?;
                 outcome.events = self.batch.len() as u64;
                 Ok(outcome)
             }
@@ -55,6 +59,31 @@ impl<'a> Transaction<'_, 'a> {
                 self.write_serially(to).await
             }
         }
+    }
+
+    /// Writes all again, whatever of it the tables hold already; see [`super::replay`].
+    async fn replay(&mut self, to: (i64, i64)) -> Result<BatchOutcome, WriteError> {
+        if let Some(why) = (0..self.destinations.len()).find_map(|at| self.rows(at).cannot_replay()) {
+            return Err(WriteError::Refused(why));
+        }
+        let work: Option<Vec<ReplayWork>> =
+            (0..self.destinations.len()).map(|at| self.rows(at).replay_plan()).collect();
+        let Some(work) = work else { return self.write_serially(to).await };
+        self.begin(to).await?;
+        let mut outcome = BatchOutcome { events: self.batch.len() as u64, ..BatchOutcome::default() };
+        for (at, work) in work.iter().enumerate() {
+            match self.rows(at).replay_net(work).await {
+                Ok(done) => outcome.add(done),
+                Err(Detour::Failed(failure)) => return Err(self.give_up(failure).await),
+                Err(Detour::Serial(why)) => {
+                    self.session.run("ROLLBACK").await?;
+                    tracing::info!(lane = %self.lane.key(), tables = self.tables(), why, "replaying a batch serially");
+                    return self.write_serially(to).await;
+                }
+            }
+        }
+        self.commit(to, &outcome).await?;
+        Ok(outcome)
     }
 
     /// What is wrong with an event that has not the rows that it must have.
@@ -98,7 +127,7 @@ impl<'a> Transaction<'_, 'a> {
                 }
             }
         }
-        self.commit(to).await?;
+        self.commit(to, &outcome).await?;
         Ok(outcome)
     }
 
@@ -110,7 +139,10 @@ impl<'a> Transaction<'_, 'a> {
             self.session.run("SAVEPOINT otter_event").await.map_err(|failure| (0, failure.into()))?;
         }
         for at in 0..self.destinations.len() {
-            match self.rows(at).apply(index, outcome).await {
+            let replays = self.lane.is_replaying();
+            let mut rows = self.rows(at);
+            let done = if replays { rows.replay(index, outcome).await } else { rows.apply(index, outcome).await };
+            match done {
                 Ok(()) => {}
                 Err(Halt::Conflict(code, what)) => {
                     if several {
@@ -159,7 +191,7 @@ impl<'a> Transaction<'_, 'a> {
             }
             Err(failure) => return self.give_up(failure).await,
         }
-        match self.commit(back).await {
+        match self.commit(back, &outcome).await {
             Ok(()) => WriteError::Paused { at_offset, error: Error::new(code, message), outcome },
             Err(error) => error,
         }
@@ -179,8 +211,14 @@ impl<'a> Transaction<'_, 'a> {
         }
     }
 
-    /// Commits; any error leaves the outcome unknown.
-    async fn commit(&mut self, at: (i64, i64)) -> Result<(), WriteError> {
+    /// Commits, counting what a replay did; any error leaves the outcome unknown.
+    async fn commit(&mut self, at: (i64, i64), outcome: &BatchOutcome) -> Result<(), WriteError> {
+        if self.lane.is_replaying() {
+            let sql = self.lane.count_sql(at.0, outcome);
+            if let Err(failure) = self.session.run(sql).await {
+                return Err(self.give_up(failure).await);
+            }
+        }
         self.session.run("COMMIT").await.map_err(|failure| WriteError::Lost(failure.error))?;
         self.lane.committed(at);
         Ok(())

@@ -54,6 +54,12 @@ pub struct BatchOutcome {
     pub missing: u64,
     /// Events whose row existed, by policy overwritten or ignored.
     pub existing: u64,
+    /// Rows that a replay wrote over a row of their key.
+    pub rewritten: u64,
+    /// Rows that a replay wrote where there was none.
+    pub restored: u64,
+    /// Rows that a replay removed: they went, or held a unique value of a row that came.
+    pub removed: u64,
     /// Whether the batch was applied serially.
     pub serial: bool,
 }
@@ -66,6 +72,9 @@ impl BatchOutcome {
         self.deleted += other.deleted;
         self.missing += other.missing;
         self.existing += other.existing;
+        self.rewritten += other.rewritten;
+        self.restored += other.restored;
+        self.removed += other.removed;
     }
 }
 
@@ -238,7 +247,7 @@ impl Rows<'_, '_> {
     }
 
     /// The keys of the rows at the head of `rows`, as many as one statement takes, as text for IN.
-    fn key_list(&self, rows: &[usize], after: bool) -> Result<(Keys, usize), Detour> {
+    pub(crate) fn key_list(&self, rows: &[usize], after: bool) -> Result<(Keys, usize), Detour> {
         // The list may stand in the statement twice.
         let budget = self.session.statement_budget() / 2;
         let mut keys = Keys::default();
@@ -325,37 +334,43 @@ impl Rows<'_, '_> {
     }
 
     async fn insert_rows(&mut self, rows: &[usize]) -> Result<(), Detour> {
+        let count = self.write_rows(rows, false).await?;
+        expect(count, rows.len(), "inserted")
+    }
+
+    /// Inserts rows, or replaces what holds their unique values; the count of rows that came and, then, went.
+    pub(crate) async fn write_rows(&mut self, rows: &[usize], replace: bool) -> Result<u64, Detour> {
         let width = self.mapping.columns.len();
         let limit = if self.session.facts().bulk { ROWS_PER_STATEMENT } else { MULTI_ROW.min(PLACEHOLDERS / width) };
         let mut chunk = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut count) = (0, 0);
         for &row in rows {
             let values = self.values(0..width, self.batch.after(row))?;
             let size = self.size(&values)?;
             if bytes + size > self.session.statement_budget() || chunk.len() == limit {
-                self.insert_chunk(std::mem::take(&mut chunk), limit).await?;
+                count += self.write_chunk(std::mem::take(&mut chunk), limit, replace).await?;
                 bytes = 0;
             }
             bytes += size;
             chunk.push(values);
         }
-        self.insert_chunk(chunk, limit).await
+        Ok(count + self.write_chunk(chunk, limit, replace).await?)
     }
 
-    async fn insert_chunk(&mut self, mut rows: Vec<Vec<Value>>, full: usize) -> Result<(), Detour> {
+    async fn write_chunk(&mut self, mut rows: Vec<Vec<Value>>, full: usize, replace: bool) -> Result<u64, Detour> {
+        let sql = &self.mapping.sql;
+        let text = |rows| if replace { sql.replace(rows) } else { sql.insert(rows) };
         if self.session.facts().bulk && !rows.is_empty() {
-            let expected = rows.len();
-            let count = self.session.execute_bulk(&self.mapping.sql.insert(1), rows).await?;
-            return expect(count, expected, "inserted");
+            return Ok(self.session.execute_bulk(&text(1), rows).await?);
         }
         // Few sizes of statement, so that the prepared ones are used again.
+        let mut count = 0;
         while !rows.is_empty() {
             let size = [full, 100, 10, 1].into_iter().find(|&size| size <= rows.len()).unwrap_or(1);
             let values: Vec<Value> = rows.drain(..size).flatten().collect();
-            let count = self.session.execute(&self.mapping.sql.insert(size), values).await?;
-            expect(count, size, "inserted")?;
+            count += self.session.execute(&text(size), values).await?;
         }
-        Ok(())
+        Ok(count)
     }
 
     fn size(&self, values: &[Value]) -> Result<usize, Detour> {
@@ -391,15 +406,16 @@ impl Rows<'_, '_> {
 
 /// Keys as text for IN.
 #[derive(Debug, Default)]
-struct Keys {
+pub(crate) struct Keys {
     /// For the comparison by collation.
-    collated: String,
+    pub(crate) collated: String,
     /// For the comparison of bytes, where it is another text; else empty.
     other: String,
 }
 
 impl Keys {
-    fn bytes(&self) -> &str {
+    /// For the comparison of bytes.
+    pub(crate) fn bytes(&self) -> &str {
         if self.other.is_empty() { &self.collated } else { &self.other }
     }
 }

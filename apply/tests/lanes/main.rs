@@ -2,5 +2,6 @@
 
 mod basics;
 mod frozen;
+mod replay;
 mod trouble;
 mod world;

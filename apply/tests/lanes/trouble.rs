@@ -136,20 +136,6 @@ async fn a_topic_of_several_partitions_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_raised_generation_pauses_the_lane() {
-    let mut world = World::new("generation").await;
-    world.pipeline("").await;
-    let worker = Worker::start(&world.name).await;
-    world.publish(&[Insert((1, "a"))]);
-    world.generation = 1;
-    world.publish(&[Insert((2, "b"))]);
-    paused(&worker, "OT5010", &["offset 2", "generation 1"]).await;
-    world.wait_for_rows(&[(1, "a")]).await;
-    worker.stop().await;
-    world.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_is_no_event_pauses_the_lane_there() {
     let mut world = World::new("garbage").await;
     world.pipeline("").await;

@@ -332,6 +332,18 @@ impl World {
         self.connection.query_first(sql).await.expect("owner").expect("a row")
     }
 
+    /// The first row of a query in the target's schema.
+    pub(crate) async fn first<T: mysql_async::prelude::FromRow + Send + 'static>(&mut self, sql: &str) -> T {
+        let schema = self.schema();
+        self.run(&format!("USE `{schema}`")).await;
+        self.connection.query_first(sql).await.expect("an answer").expect("a row")
+    }
+
+    /// Capture was reset to the beginning: transactions and ordinals count anew.
+    pub(crate) fn reset(&mut self, generation: i32) {
+        (self.generation, self.transactions, self.ordinal) = (generation, 0, 0);
+    }
+
     /// Ends every connection of apply to the target.
     pub(crate) async fn kill_connections(&mut self) {
         let sql = format!("SELECT id FROM information_schema.processlist WHERE user = '{}'", self.user());
@@ -448,7 +460,8 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) async fn start(cluster: &str) -> Self {
         let coordination = connect(cluster).await;
-        let board = StatusBoard::new(WorkerFacts::default());
+        let worker = format!("w-{:08x}", rand::random::<u32>());
+        let board = StatusBoard::new(WorkerFacts { worker, ..WorkerFacts::default() });
         let mut metrics = prometheus_client::registry::Registry::default();
         let kafka = KafkaOptions { brokers: address("OTTER_SERVERS_KAFKA"), ..KafkaOptions::default() };
         let context =

@@ -127,8 +127,16 @@ async fn overwrite_makes_the_event_win(server: Server) {
     let policies = Policies { missing_row: MissingRow::Overwrite, existing_row: ExistingRow::Overwrite };
     let (outcome, rows) = outcome_of(server, "overwrite", policies, &odd_events()).await;
     assert_eq!(rows, ["1|11|new", "7|71|seven"]);
-    let expected =
-        BatchOutcome { events: 4, inserted: 1, updated: 1, deleted: 1, missing: 2, existing: 1, serial: true };
+    let expected = BatchOutcome {
+        events: 4,
+        inserted: 1,
+        updated: 1,
+        deleted: 1,
+        missing: 2,
+        existing: 1,
+        serial: true,
+        ..BatchOutcome::default()
+    };
     assert_eq!(outcome, expected);
 }
 
@@ -136,8 +144,16 @@ async fn ignore_skips_and_counts(server: Server) {
     let policies = Policies { missing_row: MissingRow::Ignore, existing_row: ExistingRow::Ignore };
     let (outcome, rows) = outcome_of(server, "ignore", policies, &odd_events()).await;
     assert_eq!(rows, ["1|10|one"]);
-    let expected =
-        BatchOutcome { events: 4, inserted: 0, updated: 0, deleted: 1, missing: 2, existing: 1, serial: true };
+    let expected = BatchOutcome {
+        events: 4,
+        inserted: 0,
+        updated: 0,
+        deleted: 1,
+        missing: 2,
+        existing: 1,
+        serial: true,
+        ..BatchOutcome::default()
+    };
     assert_eq!(outcome, expected);
 }
 

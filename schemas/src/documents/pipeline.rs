@@ -12,6 +12,8 @@ use super::patterns::TablePattern;
 use super::routes::Routes;
 use super::size::Size;
 use super::templates::Targets;
+use crate::gtid::GtidPosition;
+use crate::moment::Moment;
 use crate::table::TableName;
 
 /// What goes from a source to a target.
@@ -49,7 +51,7 @@ pub enum State {
 }
 
 /// Where a table begins that is new to a pipeline.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PipelineStart {
     /// With the oldest event that the topic still has.
@@ -57,6 +59,11 @@ pub enum PipelineStart {
     Earliest,
     /// With what is published from now on.
     Latest,
+    /// With the first event whose transaction was committed at the source at this moment or later.
+    Timestamp(Moment),
+    /// Behind this GTID position: events of transactions in it are passed over, as the target was seeded with them.
+    #[schemars(with = "String")]
+    Gtid(GtidPosition),
 }
 
 /// Source tables and the tables they go to.
@@ -223,7 +230,7 @@ impl Pipeline {
 
     /// Where one of its mappings begins when it is new to the pipeline.
     pub fn start_for(&self, mapping: &Mapping) -> PipelineStart {
-        mapping.start.unwrap_or(self.start)
+        mapping.start.clone().unwrap_or_else(|| self.start.clone())
     }
 
     /// Connections that write at a time.

@@ -40,17 +40,11 @@ fn target(document: &Value) -> Option<(String, String)> {
 }
 
 fn pipeline(document: &Value) -> Option<(String, String)> {
-    if let Some(form) = start(&document["start"]) {
-        return found(format!("start.{form}"), format!("starting at a {form}"));
-    }
     if let Some((field, what)) = apply(&document["apply"]) {
         return found(format!("apply.{field}"), what);
     }
     for (i, mapping) in items(&document["mappings"]).enumerate() {
         let path = format!("mappings[{i}]");
-        if let Some(form) = start(&mapping["start"]) {
-            return found(format!("{path}.start.{form}"), format!("starting at a {form}"));
-        }
         if let Some((field, what)) = apply(mapping) {
             return found(format!("{path}.{field}"), what);
         }
@@ -64,10 +58,6 @@ fn pipeline(document: &Value) -> Option<(String, String)> {
         }
     }
     None
-}
-
-fn start(start: &Value) -> Option<&'static str> {
-    ["timestamp", "gtid"].into_iter().find(|form| start.get(form).is_some())
 }
 
 /// What stands under `apply` and in mappings alike.

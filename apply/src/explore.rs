@@ -1,0 +1,229 @@
+//! Looking at single records of a partition: what stands at an offset, before it, and where a condition begins.
+//!
+//! Everything here blocks, so callers run it beside the runtime. Reads see committed records only, as lanes do.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use coordination::SchemaStore;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+use schemas::decode::EventDecoder;
+use schemas::kafka::KafkaOptions;
+use schemas::{Code, Error, Result, framing};
+use tokio::runtime::Handle;
+
+use crate::consumer::lanes::Part;
+use crate::consumer::{Callbacks, inquiry_config};
+
+/// How long a record may take to come.
+const WAIT: Duration = Duration::from_secs(10);
+/// How far before the place that bisecting finds single stragglers are looked for, in offsets.
+const LOOK_BACK: i64 = 1000;
+
+/// What a record says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Its offset.
+    pub(crate) offset: i64,
+    /// The event's ordinal.
+    pub(crate) ordinal: i64,
+    /// Generation of the source's capture.
+    pub(crate) generation: i32,
+    /// When the change was made at the source, in milliseconds since 1970.
+    pub(crate) time: i64,
+    /// The transaction's GTID.
+    pub(crate) gtid: Option<String>,
+    /// Binlog file.
+    pub(crate) file: String,
+    /// Position in it.
+    pub(crate) pos: i64,
+    /// Whether the record has a key.
+    pub(crate) keyed: bool,
+}
+
+/// A reader of one partition.
+pub(crate) struct Explorer {
+    consumer: BaseConsumer<Callbacks>,
+    part: Part,
+    schemas: SchemaStore,
+    runtime: Handle,
+    decoders: HashMap<u32, EventDecoder>,
+}
+
+impl Explorer {
+    /// A client of its own. Called within the runtime.
+    ///
+    /// # Errors
+    /// `OT1004` when librdkafka refuses a property.
+    pub(crate) fn new(kafka: &KafkaOptions, schemas: SchemaStore, part: Part) -> Result<Self> {
+        let mut config = inquiry_config(kafka);
+        // Partitions are assigned by hand; librdkafka wants a group's name all the same, and never joins it.
+        config
+            .set("group.id", "otter-explorer")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "error")
+            .set("fetch.message.max.bytes", "65536")
+            .set("queued.max.messages.kbytes", "1024");
+        let consumer = config
+            .create_with_context(Callbacks::default())
+            .map_err(|e| Error::new(Code::ConfigInvalid, format!("kafka.client: {e}")))?;
+        Ok(Self { consumer, part, schemas, runtime: Handle::current(), decoders: HashMap::new() })
+    }
+
+    /// The first record at an offset or behind it, before `end`.
+    ///
+    /// # Errors
+    /// `OT4001` without an answer, `OT4006` when a record is no event, `OT4005` when its schema is not known.
+    pub(crate) fn at(&mut self, offset: i64, end: i64) -> Result<Option<Facts>> {
+        let mut found = None;
+        self.scan(offset, end, |facts| {
+            found = Some(facts);
+            true
+        })?;
+        Ok(found)
+    }
+
+    /// The last record before an offset, from `low` on.
+    ///
+    /// # Errors
+    /// As [`Explorer::at`].
+    pub(crate) fn before(&mut self, offset: i64, low: i64) -> Result<Option<Facts>> {
+        let mut step = 2; // a control record stands between the events of two transactions
+        loop {
+            let from = offset.saturating_sub(step).max(low);
+            let mut last = None;
+            self.scan(from, offset, |facts| {
+                last = Some(facts);
+                false
+            })?;
+            if last.is_some() || from <= low {
+                return Ok(last);
+            }
+            step *= 4;
+        }
+    }
+
+    /// The first offset in `low..high` whose record meets a condition that, but for stragglers within [`LOOK_BACK`], holds
+    /// for all records behind it; `high` when there is none.
+    ///
+    /// # Errors
+    /// As [`Explorer::at`].
+    pub(crate) fn first_where(&mut self, low: i64, high: i64, holds: impl Fn(&Facts) -> bool) -> Result<i64> {
+        let (mut from, mut to) = (low, high);
+        while from < to {
+            let middle = from + (to - from) / 2;
+            match self.at(middle, to)? {
+                Some(facts) if !holds(&facts) => from = facts.offset + 1,
+                _ => to = middle,
+            }
+        }
+        let mut first = None;
+        self.scan((from - LOOK_BACK).max(low), high, |facts| {
+            let found = holds(&facts);
+            if found {
+                first = Some(facts.offset);
+            }
+            found
+        })?;
+        Ok(first.unwrap_or(high))
+    }
+
+    /// Counts the records in `from..to`, as far as it gets within `limit`; and whether these are all.
+    ///
+    /// # Errors
+    /// As [`Explorer::at`].
+    pub(crate) fn count(&mut self, from: i64, to: i64, limit: Duration) -> Result<(i64, bool)> {
+        let until = Instant::now() + limit;
+        let (mut count, mut complete) = (0, true);
+        self.scan(from, to, |_| {
+            count += 1;
+            complete = Instant::now() < until;
+            !complete
+        })?;
+        Ok((count, complete))
+    }
+
+    /// Hands over the records in `from..to` until `see` has enough.
+    fn scan(&mut self, from: i64, to: i64, mut see: impl FnMut(Facts) -> bool) -> Result<()> {
+        if from >= to {
+            return Ok(());
+        }
+        let Part { topic, partition } = self.part.clone();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&topic, partition, Offset::Offset(from)).map_err(|e| self.failed(&e))?;
+        self.consumer.assign(&list).map_err(|e| self.failed(&e))?;
+        let mut until = Instant::now() + WAIT;
+        loop {
+            match self.consumer.poll(Duration::from_millis(100)) {
+                None if Instant::now() < until => {}
+                None => {
+                    let message = format!("{topic}/{partition}: no record from offset {from} within {WAIT:?}");
+                    return Err(Error::new(Code::KafkaUnavailable, message));
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+                Some(Err(e)) if e.rdkafka_error_code().is_some_and(|code| is_transient(code)) => {}
+                Some(Err(e)) => return Err(self.failed(&e)),
+                Some(Ok(message)) if message.offset() >= to => return Ok(()),
+                Some(Ok(message)) if message.offset() < from => {} // of an assignment before
+                Some(Ok(message)) => {
+                    until = Instant::now() + WAIT;
+                    let (offset, keyed) = (message.offset(), message.key().is_some_and(|key| !key.is_empty()));
+                    let facts = facts(
+                        (&mut self.decoders, &self.schemas, &self.runtime),
+                        (offset, keyed),
+                        message.payload().unwrap_or_default(),
+                    )
+                    .map_err(|e| {
+                        let what = format!("{topic}/{partition}: the record at offset {offset}: {}", e.message());
+                        Error::new(e.code(), what).with_source(e)
+                    })?;
+                    if see(facts) || offset + 1 >= to {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn failed(&self, error: &KafkaError) -> Error {
+        let Part { topic, partition } = &self.part;
+        Error::new(Code::KafkaUnavailable, format!("{topic}/{partition}: {error}")).with_source(error.clone())
+    }
+}
+
+/// Errors that librdkafka gets over by itself.
+fn is_transient(code: rdkafka::error::RDKafkaErrorCode) -> bool {
+    use rdkafka::error::RDKafkaErrorCode as C;
+    matches!(code, C::BrokerTransportFailure | C::AllBrokersDown | C::Resolve | C::OperationTimedOut)
+}
+
+fn facts(
+    (decoders, schemas, runtime): (&mut HashMap<u32, EventDecoder>, &SchemaStore, &Handle),
+    (offset, keyed): (i64, bool),
+    value: &[u8],
+) -> Result<Facts> {
+    let (id, avro) = framing::split(value)?;
+    if !decoders.contains_key(&id) {
+        let text = runtime.block_on(schemas.schema(id))?;
+        decoders.insert(id, EventDecoder::compile(&text)?);
+    }
+    let Some(decoder) = decoders.get(&id) else {
+        return Err(Error::new(Code::SchemaUnknown, format!("schema {id} is not known")));
+    };
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    let head = decoder.decode(avro, &mut old, &mut new)?;
+    Ok(Facts {
+        offset,
+        ordinal: head.ordinal,
+        generation: head.generation,
+        time: head.source_ts_ms,
+        gtid: head.gtid.map(str::to_owned),
+        file: head.file.to_owned(),
+        pos: head.pos,
+        keyed,
+    })
+}

@@ -1,0 +1,209 @@
+//! Progress rows as an operator sees and moves them: read without a lock, moved in one transaction.
+//!
+//! A move clears the owner's token, so a worker that still believes in the lane writes nothing more; it carries the
+//! request's id, so a move that was made is not made again. What lies between the new position and the old one is
+//! replayed: `replay_until` only ever grows, to the furthest offset that the rows at the target can come from.
+
+use mysql_async::prelude::FromRow;
+use mysql_async::{FromRowError, Row, Value};
+use schemas::progress::{self, column};
+
+use super::connection::Session;
+use super::failure::{Failure, Fault};
+use super::progress::{LaneKey, identity, insert_sql, matches_key, no_counts};
+
+/// A progress row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// Kafka's id of the topic.
+    pub topic_id: String,
+    /// Offset of the next record.
+    pub next_offset: i64,
+    /// Ordinal of the last event applied.
+    pub ordinal: i64,
+    /// Its generation.
+    pub generation: i32,
+    /// Whether a worker owns the lane.
+    pub owned: bool,
+    /// The last request carried out; empty: none.
+    pub request_id: String,
+    /// In front of this offset the lane replays.
+    pub replay_until: i64,
+    /// Up to this source position the lane replays; empty: none.
+    pub replay_past: String,
+    /// What the last replay did: rows rewritten, restored, removed, and to remove but missing.
+    pub replayed: [i64; 4],
+    /// Whether the lane still passes over transactions that its start contains.
+    pub has_start: bool,
+}
+
+impl Position {
+    /// Whether the next events are replayed.
+    pub fn is_replaying(&self) -> bool {
+        self.next_offset < self.replay_until || !self.replay_past.is_empty()
+    }
+}
+
+const COLUMNS: [&str; 15] = [
+    column::TOPIC,
+    column::PARTITION,
+    column::TOPIC_ID,
+    column::NEXT_OFFSET,
+    column::ORDINAL,
+    column::GENERATION,
+    column::OWNER,
+    column::REQUEST_ID,
+    column::REPLAY_UNTIL,
+    column::REPLAY_PAST,
+    column::REPLAY_REWRITTEN,
+    column::REPLAY_RESTORED,
+    column::REPLAY_REMOVED,
+    column::REPLAY_MISSING,
+    column::START_GTID,
+];
+
+impl FromRow for Position {
+    fn from_row_opt(mut row: Row) -> Result<Self, FromRowError> {
+        let read = |row: &mut Row| {
+            Some(Self {
+                topic: row.take_opt(0)?.ok()?,
+                partition: row.take_opt(1)?.ok()?,
+                topic_id: row.take_opt(2)?.ok()?,
+                next_offset: row.take_opt(3)?.ok()?,
+                ordinal: row.take_opt(4)?.ok()?,
+                generation: row.take_opt(5)?.ok()?,
+                owned: !row.take_opt::<String, _>(6)?.ok()?.is_empty(),
+                request_id: row.take_opt(7)?.ok()?,
+                replay_until: row.take_opt(8)?.ok()?,
+                replay_past: row.take_opt(9)?.ok()?,
+                replayed: [
+                    row.take_opt(10)?.ok()?,
+                    row.take_opt(11)?.ok()?,
+                    row.take_opt(12)?.ok()?,
+                    row.take_opt(13)?.ok()?,
+                ],
+                has_start: row.take_opt::<Option<String>, _>(14)?.ok()?.is_some(),
+            })
+        };
+        read(&mut row).ok_or(FromRowError(row))
+    }
+}
+
+/// All progress rows of a pipeline, by topic and partition.
+///
+/// # Errors
+/// `OT5003` without a progress table; lost connections; refusals.
+pub async fn positions(session: &mut Session, schema: &str, pipeline: &str) -> Result<Vec<Position>, Failure> {
+    let sql = format!(
+        "SELECT {} FROM {} WHERE `{}` = ? ORDER BY `{}`, `{}`",
+        COLUMNS.map(progress::quote).join(", "),
+        progress::qualified(schema),
+        column::PIPELINE,
+        column::TOPIC,
+        column::PARTITION
+    );
+    session.rows(&sql, vec![Value::from(pipeline)]).await
+}
+
+/// Where a lane is to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// The lane.
+    pub key: LaneKey,
+    /// Kafka's id of the topic.
+    pub topic_id: String,
+    /// Offset of the next record.
+    pub next_offset: i64,
+    /// Ordinal that events must be beyond.
+    pub ordinal: i64,
+    /// Generation of that ordinal.
+    pub generation: i32,
+}
+
+/// What became of the lanes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Moved {
+    /// They were moved; each with its offset before, `None` where it had no progress.
+    Now(Vec<Option<i64>>),
+    /// They had been moved by the same request before.
+    Before,
+}
+
+/// Moves the lanes, all or none, for the request of this id.
+///
+/// # Errors
+/// [`Fault::Busy`] while an owner still writes; lost connections (it may have been done); refusals.
+pub async fn seek(session: &mut Session, schema: &str, request: &str, moves: &[Move]) -> Result<Moved, Failure> {
+    match seek_rows(session, &progress::qualified(schema), request, moves).await {
+        Ok(moved) => {
+            session.run("COMMIT").await?;
+            Ok(moved)
+        }
+        Err(failure) => {
+            if failure.fault != Fault::Lost {
+                session.run("ROLLBACK").await?;
+            }
+            Err(failure)
+        }
+    }
+}
+
+async fn seek_rows(session: &mut Session, table: &str, request: &str, moves: &[Move]) -> Result<Moved, Failure> {
+    let read = [
+        column::NEXT_OFFSET,
+        column::ORDINAL,
+        column::GENERATION,
+        column::TOPIC_ID,
+        column::REQUEST_ID,
+        column::REPLAY_UNTIL,
+        column::REPLAY_PAST,
+    ];
+    let select =
+        format!("SELECT {} FROM {table} WHERE {} FOR UPDATE", read.map(progress::quote).join(", "), matches_key());
+    let set = read.map(|name| format!("`{name}` = ?")).join(", ");
+    let update = format!(
+        "UPDATE {table} SET {set}, `{}` = '', `{}` = NULL, {} WHERE {}",
+        column::OWNER,
+        column::START_GTID,
+        no_counts(),
+        matches_key()
+    );
+    let columns = [column::NEXT_OFFSET, column::ORDINAL, column::GENERATION, column::TOPIC_ID, column::REQUEST_ID];
+    let mut before = Vec::new();
+    session.run("START TRANSACTION").await?;
+    for to in moves {
+        let row: Option<(i64, i64, i32, String, String, i64, String)> =
+            session.find(&select, identity(&to.key)).await?;
+        let (mut ordinal, mut until, mut past) = (to.ordinal, -1, String::new());
+        if let Some((offset, applied, generation, topic_id, done, replay_until, replay_past)) = &row {
+            if done == request {
+                return Ok(Moved::Before);
+            }
+            let same_topic = topic_id.is_empty() || *topic_id == to.topic_id;
+            if same_topic {
+                until = (*offset).max(*replay_until);
+            }
+            if same_topic && *generation == to.generation {
+                // Still to be replayed, wherever in the generation the lane goes.
+                past.clone_from(replay_past);
+                // Forward, events that were applied stay applied, also where they were published once more.
+                ordinal = if *offset <= to.next_offset { ordinal.max(*applied) } else { ordinal };
+            }
+        }
+        let position =
+            [to.next_offset.into(), ordinal.into(), to.generation.into(), (&to.topic_id).into(), request.into()];
+        if row.is_some() {
+            let values = position.into_iter().chain([until.into(), past.into()]).chain(identity(&to.key));
+            session.execute(&update, values.collect()).await?;
+        } else {
+            let values: Vec<Value> = identity(&to.key).into_iter().chain(position).collect();
+            session.execute(&insert_sql(table, &columns), values).await?;
+        }
+        before.push(row.map(|(offset, ..)| offset));
+    }
+    Ok(Moved::Now(before))
+}
