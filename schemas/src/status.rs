@@ -3,8 +3,9 @@
 //! The board is a shared handle. Writers take its lock for one small update; nobody holds it across I/O. Entries are
 //! kept in order of their names, so that snapshots are stable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,9 @@ pub struct SourceStatus {
     pub lag_ms: Option<i64>,
     /// Row events published since the worker started.
     pub rows: u64,
+    /// Row events a second, over the last ten seconds.
+    #[serde(default)]
+    pub rate: u64,
     /// What is wrong, if something is.
     pub error: Option<ErrorStatus>,
 }
@@ -162,6 +166,9 @@ pub struct LaneStatus {
     pub lag_ms: Option<i64>,
     /// Events applied since this worker took the lane.
     pub rows: u64,
+    /// Events a second, over the last ten seconds.
+    #[serde(default)]
+    pub rate: u64,
     /// The same by kind.
     pub counters: LaneCounters,
     /// Whether events are written a second time, after a position was set back.
@@ -214,6 +221,38 @@ pub struct WorkerFacts {
     pub roles: Vec<String>,
 }
 
+/// Over how long a rate is taken.
+const RATE_OVER: Duration = Duration::from_secs(10);
+/// How far apart the counts are that are kept for it.
+const RATE_STEP: Duration = Duration::from_secs(1);
+
+/// What a counter stood at, at some moments of the last seconds.
+#[derive(Debug, Default)]
+struct Meter(VecDeque<(Instant, u64)>);
+
+impl Meter {
+    /// The counter is about to leave `count`.
+    fn note(&mut self, now: Instant, count: u64) {
+        if self.0.back().is_some_and(|(_, last)| *last > count) {
+            self.0.clear(); // it began anew
+        }
+        if self.0.back().is_none_or(|(at, _)| now.saturating_duration_since(*at) >= RATE_STEP) {
+            self.0.push_back((now, count));
+        }
+        while self.0.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > RATE_OVER) {
+            self.0.pop_front();
+        }
+    }
+
+    /// What the counter gains a second, now that it stands at `count`.
+    fn rate(&self, now: Instant, count: u64) -> u64 {
+        let age = |at: &Instant| now.saturating_duration_since(*at);
+        let Some((at, then)) = self.0.iter().find(|(at, _)| age(at) <= RATE_OVER) else { return 0 };
+        let millis = age(at).max(RATE_STEP).as_millis();
+        u64::try_from(u128::from(count.saturating_sub(*then)) * 1000 / millis).unwrap_or(u64::MAX)
+    }
+}
+
 /// Where the roles of a process write what they are doing. Clones share one board.
 #[derive(Debug, Clone, Default)]
 pub struct StatusBoard {
@@ -225,6 +264,9 @@ pub struct StatusBoard {
 struct Entries {
     sources: BTreeMap<String, SourceStatus>,
     pipelines: BTreeMap<String, PipelineStatus>,
+    source_meters: BTreeMap<String, Meter>,
+    /// By pipeline, then topic and partition.
+    lane_meters: BTreeMap<String, BTreeMap<(String, i32), Meter>>,
 }
 
 impl StatusBoard {
@@ -236,14 +278,21 @@ impl StatusBoard {
     /// Changes a source's entry, which is made when it is not there.
     pub fn source(&self, name: &str, change: impl FnOnce(&mut SourceStatus)) {
         let mut entries = self.lock();
+        let entries = &mut *entries;
         let entry = entries.sources.entry(name.to_owned()).or_default();
         name.clone_into(&mut entry.name);
+        let before = entry.rows;
         change(entry);
+        if entry.rows != before {
+            entries.source_meters.entry(name.to_owned()).or_default().note(Instant::now(), before);
+        }
     }
 
     /// Takes a source off the board.
     pub fn remove_source(&self, name: &str) {
-        self.lock().sources.remove(name);
+        let mut entries = self.lock();
+        entries.sources.remove(name);
+        entries.source_meters.remove(name);
     }
 
     /// Changes a pipeline's entry, which is made when it is not there.
@@ -256,11 +305,14 @@ impl StatusBoard {
 
     /// Takes a pipeline off the board, with its lanes.
     pub fn remove_pipeline(&self, name: &str) {
-        self.lock().pipelines.remove(name);
+        let mut entries = self.lock();
+        entries.pipelines.remove(name);
+        entries.lane_meters.remove(name);
     }
 
     /// Changes a lane's entry, which is made when it is not there, as is its pipeline's.
     pub fn lane(&self, pipeline: &str, topic: &str, partition: i32, change: impl FnOnce(&mut LaneStatus)) {
+        let mut rows = (0, 0);
         self.pipeline(pipeline, |entry| {
             let lanes = &mut entry.lanes;
             let at = lanes.binary_search_by(|l| (l.topic.as_str(), l.partition).cmp(&(topic, partition)));
@@ -269,28 +321,52 @@ impl StatusBoard {
                 at
             });
             if let Some(lane) = lanes.get_mut(at) {
+                rows.0 = lane.rows;
                 change(lane);
+                rows.1 = lane.rows;
             }
         });
+        if rows.0 != rows.1 {
+            let mut entries = self.lock();
+            let meters = entries.lane_meters.entry(pipeline.to_owned()).or_default();
+            meters.entry((topic.to_owned(), partition)).or_default().note(Instant::now(), rows.0);
+        }
     }
 
     /// Takes a lane off the board.
     pub fn remove_lane(&self, pipeline: &str, topic: &str, partition: i32) {
-        if let Some(entry) = self.lock().pipelines.get_mut(pipeline) {
+        let mut entries = self.lock();
+        if let Some(entry) = entries.pipelines.get_mut(pipeline) {
             entry.lanes.retain(|l| l.topic != topic || l.partition != partition);
+        }
+        if let Some(meters) = entries.lane_meters.get_mut(pipeline) {
+            meters.remove(&(topic.to_owned(), partition));
         }
     }
 
     /// Everything as it is now.
     pub fn snapshot(&self) -> WorkerStatus {
         let entries = self.lock();
+        let now = Instant::now();
+        let mut sources: Vec<_> = entries.sources.values().cloned().collect();
+        for source in &mut sources {
+            source.rate = entries.source_meters.get(&source.name).map_or(0, |m| m.rate(now, source.rows));
+        }
+        let mut pipelines: Vec<_> = entries.pipelines.values().cloned().collect();
+        for pipeline in &mut pipelines {
+            let Some(meters) = entries.lane_meters.get(&pipeline.name) else { continue };
+            for lane in &mut pipeline.lanes {
+                let meter = meters.get(&(lane.topic.clone(), lane.partition));
+                lane.rate = meter.map_or(0, |m| m.rate(now, lane.rows));
+            }
+        }
         WorkerStatus {
             worker: self.facts.worker.clone(),
             host: self.facts.host.clone(),
             version: self.facts.version.clone(),
             roles: self.facts.roles.clone(),
-            sources: entries.sources.values().cloned().collect(),
-            pipelines: entries.pipelines.values().cloned().collect(),
+            sources,
+            pipelines,
         }
     }
 
@@ -303,6 +379,26 @@ impl StatusBoard {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_of_the_last_seconds() {
+        let (mut meter, start) = (Meter::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(meter.rate(at(0), 0), 0);
+        for second in 0..20 {
+            meter.note(at(second), second * 100);
+        }
+        assert_eq!(meter.rate(at(20), 2000), 100);
+        assert!(meter.0.len() <= 12);
+        assert_eq!(meter.rate(at(40), 2000), 0, "idle");
+        meter.note(at(40), 2000);
+        assert_eq!(meter.rate(at(42), 2600), 300);
+        meter.note(at(43), 0);
+        assert_eq!(meter.rate(at(44), 50), 50, "a counter that began anew");
+        let board = StatusBoard::default();
+        board.lane("p", "t", 0, |l| l.rows += 7);
+        assert_eq!(board.snapshot().pipelines[0].lanes[0].rate, 7);
+    }
 
     #[test]
     fn lanes_keep_their_order() {

@@ -93,6 +93,8 @@ pub struct Pipeline {
     pub behind: Option<i64>,
     /// Events applied since its lanes were taken.
     pub rows: u64,
+    /// Events a second, over the last ten seconds.
+    pub rate: u64,
     /// Its lanes, by topic and partition.
     pub lanes: Vec<Lane>,
     /// What is wrong with it as a whole.
@@ -244,6 +246,7 @@ fn pipeline(name: &str, state: State, heard: &[&WorkerStatus]) -> Pipeline {
         lag_ms: None,
         behind: None,
         rows: 0,
+        rate: 0,
         lanes: Vec::new(),
         errors: Vec::new(),
     };
@@ -262,6 +265,7 @@ fn pipeline(name: &str, state: State, heard: &[&WorkerStatus]) -> Pipeline {
     });
     found.lag_ms = found.lanes.iter().filter_map(|l| l.status.lag_ms).max();
     found.behind = found.lanes.iter().filter_map(|l| behind(&l.status)).reduce(|a, b| a + b);
+    found.rate = found.lanes.iter().map(|l| l.status.rate).sum();
     found.rows = found.lanes.iter().map(|l| l.status.rows).sum();
     found
 }
