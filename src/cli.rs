@@ -119,19 +119,25 @@ pub(crate) enum Verb {
         #[arg(long)]
         to: String,
     },
-    /// Let a pipeline stand still; it keeps its progress
+    /// Let a pipeline, or one table of it, stand still; it keeps its progress
     Pause {
         /// pipeline
         kind: String,
         /// The document's name
         name: String,
+        /// Only this one: schema.table, or the pattern, as the mapping's `from` has it
+        #[arg(long)]
+        table: Option<String>,
     },
-    /// Let a paused pipeline go on
+    /// Let a paused pipeline or table go on
     Resume {
         /// pipeline
         kind: String,
         /// The document's name
         name: String,
+        /// Only this one: schema.table, or the pattern, as the mapping's `from` has it
+        #[arg(long)]
+        table: Option<String>,
     },
     /// Check documents against their servers: says what to fix
     Check {

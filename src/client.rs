@@ -73,12 +73,16 @@ impl Client {
         self.ask(Method::DELETE, &["documents", kind.as_str(), name]).await
     }
 
-    pub(crate) async fn set_state(&self, kind: Kind, name: &str, state: State) -> Result<StateSet> {
+    pub(crate) async fn set_state(&self, name: &str, table: Option<&str>, state: State) -> Result<StateSet> {
         let verb = match state {
             State::Paused => "pause",
             State::Running => "resume",
         };
-        self.ask(Method::POST, &[kind.folder(), name, verb]).await
+        let mut url = self.url(&[Kind::Pipeline.folder(), name, verb])?;
+        if let Some(table) = table {
+            url.query_pairs_mut().append_pair("table", table);
+        }
+        self.send(self.http.post(url)).await
     }
 
     pub(crate) async fn check(&self, selection: &Selection) -> Result<Vec<Finding>> {

@@ -81,7 +81,7 @@ enum Job {
     Put(Vec<Document>),
     Get(Selection),
     Delete(Kind, String),
-    State(Kind, String, State),
+    State { name: String, table: Option<String>, state: State },
     Check(Selection),
     Status,
     Init { again: bool },
@@ -104,8 +104,14 @@ impl Job {
                 return Err(Error::new(Code::NotSupportedYet, message));
             }
             Verb::Delete { kind, name, purge: false } => Self::Delete(kind.parse()?, name),
-            Verb::Pause { kind, name } => Self::State(kind.parse()?, name, State::Paused),
-            Verb::Resume { kind, name } => Self::State(kind.parse()?, name, State::Running),
+            Verb::Pause { kind, name, table } => {
+                requests::expect(&kind, Kind::Pipeline)?;
+                Self::State { name, table, state: State::Paused }
+            }
+            Verb::Resume { kind, name, table } => {
+                requests::expect(&kind, Kind::Pipeline)?;
+                Self::State { name, table, state: State::Running }
+            }
             Verb::Status => Self::Status,
             Verb::Offsets { name } => Self::Offsets(name),
             Verb::Replay { kind, name, table, partition, to, wait } => {
@@ -139,7 +145,9 @@ impl Job {
                 print(output, &get::Got::new(front.documents(&selection).await?, selection.name.is_some())?)
             }
             Self::Delete(kind, name) => print(output, &front.delete(kind, &name).await?),
-            Self::State(kind, name, state) => print(output, &front.set_state(kind, &name, state).await?),
+            Self::State { name, table, state } => {
+                print(output, &front.set_state(&name, table.as_deref(), state).await?)
+            }
             Self::Check(selection) => print(output, &check::Findings(front.check(&selection).await?)),
             Self::Status => print(output, &front.status().await?),
             Self::Init { again } => print(output, &front.init_token(again).await?),

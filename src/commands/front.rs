@@ -43,10 +43,10 @@ impl Front {
         }
     }
 
-    pub(crate) async fn set_state(&self, kind: Kind, name: &str, state: State) -> Result<StateSet> {
+    pub(crate) async fn set_state(&self, name: &str, table: Option<&str>, state: State) -> Result<StateSet> {
         match self {
-            Self::Api(client) => client.set_state(kind, name, state).await,
-            Self::Direct(control, caller) => control.set_state(caller, kind, name, state).await,
+            Self::Api(client) => client.set_state(name, table, state).await,
+            Self::Direct(control, caller) => control.set_state(caller, name, table, state).await,
         }
     }
 

@@ -89,7 +89,7 @@ pub(crate) async fn replay(
     let ticket: Ticket<PipelineAction> = control.answer(caller, name, &asked.request.id, PATIENCE).await?;
     let mut answer = answer(name, ticket);
     if wait && answer.success() {
-        control.set_state(caller, Kind::Pipeline, name, State::Running).await?;
+        control.set_state(caller, name, None, State::Running).await?;
         loop {
             let offsets = control.offsets(Some(name)).await?.into_iter().next();
             if offsets.as_ref().is_some_and(|o| o.error.is_none() && o.lanes.iter().all(|lane| !lane.replaying)) {

@@ -12,6 +12,7 @@ impl Report for StateSet {
             State::Paused => "paused",
         };
         let already = if self.changed { "" } else { " already" };
-        format!("pipeline {} is {state}{already} (version {})\n", self.name, self.version)
+        let table = self.table.as_ref().map_or(String::new(), |table| format!(": {table}"));
+        format!("pipeline {}{table} is {state}{already} (version {})\n", self.name, self.version)
     }
 }

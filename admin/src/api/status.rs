@@ -4,9 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use schemas::documents::{Kind, State as Running};
 use schemas::{Code, Error};
+use serde::Deserialize;
 use utoipa_axum::routes;
 
-use super::extract::Path;
+use super::extract::{Path, Query};
 use super::problem::Problem;
 use super::routes::Routes;
 use crate::AdminContext;
@@ -24,6 +25,13 @@ pub(super) fn routes() -> Routes {
         .viewer(routes!(workers))
         .operator(routes!(pause))
         .operator(routes!(resume))
+}
+
+/// What of a pipeline.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    table: Option<String>,
 }
 
 /// Everything: workers, sources, pipelines.
@@ -104,9 +112,12 @@ async fn workers(State(context): State<AdminContext>, caller: Caller) -> Result<
     Ok(Json(context.control()?.status(&caller).await?.workers))
 }
 
-/// Lets a pipeline stand still; it keeps its progress.
+/// Lets a pipeline, or one table of it, stand still; it keeps its progress.
 #[utoipa::path(post, path = "/pipelines/{name}/pause", tag = "pipelines", operation_id = "pause",
-    params(("name" = String, Path, description = "the pipeline's name")),
+    params(
+        ("name" = String, Path, description = "the pipeline's name"),
+        ("table" = Option<String>, Query, description = "only the mapping whose `from` this is, such as shop.tb_user"),
+    ),
     responses(
         (status = 200, description = "It is paused", body = ref("#/components/schemas/StateSet")),
         (status = "default", description = "What went wrong", body = ref("#/components/schemas/Problem"),
@@ -116,13 +127,18 @@ async fn pause(
     State(context): State<AdminContext>,
     caller: Caller,
     Path(name): Path<String>,
+    Query(part): Query<Part>,
 ) -> Result<Json<StateSet>, Problem> {
-    Ok(Json(context.control()?.set_state(&caller, Kind::Pipeline, &name, Running::Paused).await?))
+    let table = part.table.as_deref();
+    Ok(Json(context.control()?.set_state(&caller, &name, table, Running::Paused).await?))
 }
 
-/// Lets a paused pipeline go on.
+/// Lets a paused pipeline, or a paused table of it, go on.
 #[utoipa::path(post, path = "/pipelines/{name}/resume", tag = "pipelines", operation_id = "resume",
-    params(("name" = String, Path, description = "the pipeline's name")),
+    params(
+        ("name" = String, Path, description = "the pipeline's name"),
+        ("table" = Option<String>, Query, description = "only the mapping whose `from` this is, such as shop.tb_user"),
+    ),
     responses(
         (status = 200, description = "It runs", body = ref("#/components/schemas/StateSet")),
         (status = "default", description = "What went wrong", body = ref("#/components/schemas/Problem"),
@@ -132,8 +148,10 @@ async fn resume(
     State(context): State<AdminContext>,
     caller: Caller,
     Path(name): Path<String>,
+    Query(part): Query<Part>,
 ) -> Result<Json<StateSet>, Problem> {
-    Ok(Json(context.control()?.set_state(&caller, Kind::Pipeline, &name, Running::Running).await?))
+    let table = part.table.as_deref();
+    Ok(Json(context.control()?.set_state(&caller, &name, table, Running::Running).await?))
 }
 
 fn one<T>(all: Vec<T>, wanted: impl Fn(&T) -> bool, kind: Kind, name: &str) -> Result<Json<T>, Problem> {

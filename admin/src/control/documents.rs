@@ -5,7 +5,7 @@
 
 use coordination::Expected;
 use schemars::JsonSchema;
-use schemas::documents::{Document, Kind, State};
+use schemas::documents::{Document, Kind, Pipeline, State, TablePattern};
 use schemas::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -42,11 +42,14 @@ pub struct Deleted {
     pub name: String,
 }
 
-/// A pipeline's state.
+/// The state of a pipeline, or of one mapping of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StateSet {
     /// The pipeline's name.
     pub name: String,
+    /// The mapping's `from`; left out when the pipeline as a whole is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
     /// Its state now.
     pub state: State,
     /// The document's version.
@@ -154,16 +157,14 @@ impl Control {
         Ok(Deleted { kind, name: name.to_owned() })
     }
 
-    /// Pauses or resumes a pipeline; only its state is changed, whatever others change at the same time.
+    /// Pauses or resumes a pipeline, or one table of it; only that state is changed, whatever others change at the same
+    /// time.
     ///
     /// # Errors
-    /// `OT1002` for another kind, `OT1006` when there is none, `OT1007` when it keeps changing, `OT2001` without an
-    /// answer in time.
-    pub async fn set_state(&self, caller: &Caller, kind: Kind, name: &str, state: State) -> Result<StateSet> {
-        if kind != Kind::Pipeline {
-            let message = format!("this version pauses and resumes pipelines only, not a {kind}");
-            return Err(Error::new(Code::NotSupportedYet, message));
-        }
+    /// `OT1006` when there is no such pipeline or mapping, `OT1001` when the table is none, `OT1002` when it comes by a
+    /// pattern, `OT1007` when it keeps changing, `OT2001` without an answer in time.
+    pub async fn set_state(&self, caller: &Caller, name: &str, table: Option<&str>, state: State) -> Result<StateSet> {
+        let kind = Kind::Pipeline;
         let store = self.store();
         let mut last = None;
         for _ in 0..ATTEMPTS {
@@ -171,26 +172,54 @@ impl Control {
             let Some((before, Document::Pipeline(mut pipeline))) = found.map(|f| (f.version, f.value)) else {
                 return Err(absent(Some(kind), name));
             };
-            let set = |version, changed| StateSet { name: name.to_owned(), state, version, changed };
-            if pipeline.state.unwrap_or_default() == state {
-                return Ok(set(before, false));
+            let table = table.map(str::to_owned);
+            let place = match &table {
+                None => &mut pipeline.state,
+                Some(table) => mapping_state(&mut pipeline, table)?,
+            };
+            let changed = place.unwrap_or_default() != state;
+            *place = Some(state);
+            let details = table.as_ref().map_or(Value::Null, |table| serde_json::json!({ "table": table }));
+            let set = |version| StateSet { name: name.to_owned(), table, state, version, changed };
+            if !changed {
+                return Ok(set(before));
             }
-            pipeline.state = Some(state);
             match store.put(&Document::Pipeline(pipeline), Expected::Version(before)).await {
                 Ok(version) => {
                     let action = match state {
                         State::Paused => AuditAction::Pause,
                         State::Running => AuditAction::Resume,
                     };
-                    let record = AuditRecord::of(caller, action, kind, name);
+                    let record = AuditRecord { details, ..AuditRecord::of(caller, action, kind, name) };
                     self.tools().audit(AuditRecord { before: Some(before), after: Some(version), ..record });
-                    return Ok(set(version, true));
+                    return Ok(set(version));
                 }
                 Err(e) if e.code() == Code::VersionConflict => last = Some(e),
                 Err(e) => return Err(e),
             }
         }
         Err(last.unwrap_or_else(|| Error::new(Code::VersionConflict, format!("pipeline {name} keeps changing"))))
+    }
+}
+
+/// The state of the mapping whose `from` is this table or pattern.
+fn mapping_state<'a>(pipeline: &'a mut Pipeline, table: &str) -> Result<&'a mut Option<State>> {
+    let wanted: TablePattern =
+        table.parse().map_err(|why| Error::new(Code::DocumentInvalid, format!("table {table:?}: {why}")))?;
+    let name = pipeline.name.clone();
+    let by_pattern = wanted.exact().and_then(|t| pipeline.mapping_for(&t)).map(|m| m.from.to_string());
+    match pipeline.mappings.iter_mut().find(|m| m.from == wanted) {
+        Some(mapping) => Ok(&mut mapping.state),
+        None => Err(match by_pattern {
+            Some(from) => {
+                let message = format!(
+                    "pipeline {name}: pausing {wanted} alone: it comes by {from}; name that, or give it a mapping of \
+                     its own"
+                );
+                Error::new(Code::NotSupportedYet, message)
+            }
+            None => Error::new(Code::NotFound, format!("pipeline {name}: no mapping is from {wanted}")),
+        }),
     }
 }
 

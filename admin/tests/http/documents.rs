@@ -4,7 +4,7 @@ use admin::control::Via;
 use admin::control::audit::AuditAction;
 use coordination::Role;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::site::{ALL, Site};
 
@@ -139,6 +139,35 @@ async fn pipelines_pause_and_resume() {
     assert_eq!(none.code(), "OT1006");
     let actions: Vec<_> = site.audit.records().iter().skip(3).map(|r| r.action).collect();
     assert_eq!(actions, [AuditAction::Pause, AuditAction::Resume]);
+}
+
+#[tokio::test]
+async fn one_table_pauses_and_resumes() {
+    let site = Site::new().await;
+    let more = ALL.replace("shop.b}]", "shop.b}, {from: 'crm_*.orders', to: '{schema}.{table}'}]");
+    assert_eq!(site.write(Method::POST, "/api/v1/documents", &[], &more).await.status, 200);
+    let set = async |what: &str| site.write(Method::POST, &format!("/api/v1/pipelines/users/{what}"), &[], "").await;
+    let paused = json!({"name": "users", "table": "shop.a", "state": "paused", "version": 1, "changed": true});
+    assert_eq!(set("pause?table=shop.a").await.json(), paused);
+    assert_eq!(set("pause?table=shop.a").await.json()["changed"], false);
+    assert_eq!(set("pause?table=crm_*.orders").await.json()["version"], 2);
+    let document = async || site.get("/api/v1/documents/pipeline/users").await.json();
+    assert_eq!(document().await["mappings"][0]["state"], "paused");
+    assert_eq!(document().await["mappings"][1]["state"], "paused");
+    assert_eq!(document().await["state"], Value::Null, "the pipeline itself was not touched");
+    assert_eq!(set("resume?table=shop.a").await.json()["version"], 3);
+    assert_eq!(document().await["mappings"][0]["state"], "running");
+
+    let refusals = [("shop.no", 404, "OT1006"), ("crm_1.orders", 422, "OT1002"), ("shop", 422, "OT1001")];
+    for (table, status, code) in refusals {
+        let refused = set(&format!("pause?table={table}")).await;
+        assert_eq!((refused.status, refused.code().as_str()), (status, code), "{table}");
+    }
+    assert_eq!(set("pause?tabel=shop.a").await.status, 400);
+    let records: Vec<_> = site.audit.records().into_iter().skip(3).collect();
+    assert_eq!(records.len(), 3);
+    assert_eq!((records[0].action, &records[0].details), (AuditAction::Pause, &json!({"table": "shop.a"})));
+    assert_eq!(records[2].action, AuditAction::Resume);
 }
 
 #[tokio::test]
