@@ -2,6 +2,7 @@
 
 mod harness;
 
+mod api;
 mod apply_faults;
 mod capture_faults;
 mod compressed;

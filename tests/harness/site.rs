@@ -230,7 +230,8 @@ impl Site {
         coordination::Coordination::connect(&options, Default::default()).await.context("no ZooKeeper")
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A file in its folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         Path::new(self.folder.path()).join(name)
     }
 }

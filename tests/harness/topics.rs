@@ -59,6 +59,20 @@ pub(crate) async fn check_topic(site: &Site, table: &str) -> Result<Counts> {
     Ok(checker.counts)
 }
 
+/// The payloads of every committed record of partition 0.
+pub(crate) async fn payloads(brokers: &str, topic: &str) -> Result<Vec<Vec<u8>>> {
+    let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
+    let read = move || {
+        let mut found = Vec::new();
+        read_all(&brokers, &topic, |record| {
+            found.extend(record.payload().map(<[u8]>::to_vec));
+            true
+        })?;
+        Ok(found)
+    };
+    tokio::task::spawn_blocking(read).await?
+}
+
 /// Hands every committed record of partition 0 to `take`, until the end or until it answers false.
 fn read_all(brokers: &str, topic: &str, mut take: impl FnMut(OwnedMessage) -> bool) -> Result<()> {
     let consumer: BaseConsumer = ClientConfig::new()
