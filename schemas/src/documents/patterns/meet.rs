@@ -37,11 +37,14 @@ fn signs(part: &Part) -> Vec<Option<char>> {
     signs.collect()
 }
 
+/// How far a walk is in each of the two.
+type Place = (usize, usize);
+
 /// Walks both at the same time, shortest way first, and reads the name off the way.
 fn meet(a: &Part, b: &Part) -> Option<String> {
     let (a, b) = (signs(a), signs(b));
     let end = (a.len(), b.len());
-    let mut came: HashMap<(usize, usize), ((usize, usize), Option<char>)> = HashMap::new();
+    let mut came: HashMap<Place, (Place, Option<char>)> = HashMap::new();
     let mut queue = VecDeque::from([(0, 0)]);
     while let Some(at) = queue.pop_front() {
         if at == end {
@@ -55,7 +58,7 @@ fn meet(a: &Part, b: &Part) -> Option<String> {
             return Some(if name.is_empty() { "x".to_owned() } else { name });
         }
         let (i, j) = at;
-        let mut go = |to: (usize, usize), c: Option<char>| {
+        let mut go = |to: Place, c: Option<char>| {
             if to != (0, 0) && !came.contains_key(&to) {
                 came.insert(to, (at, c));
                 queue.push_back(to);
