@@ -3,6 +3,7 @@
 //! Everything here blocks, so callers run it beside the runtime. Reads see committed records only, as lanes do.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
 use coordination::SchemaStore;
@@ -165,7 +166,7 @@ impl Explorer {
                     return Err(Error::new(Code::KafkaUnavailable, message));
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
-                Some(Err(e)) if e.rdkafka_error_code().is_some_and(|code| is_transient(code)) => {}
+                Some(Err(e)) if e.rdkafka_error_code().is_some_and(is_transient) => {}
                 Some(Err(e)) => return Err(self.failed(&e)),
                 Some(Ok(message)) if message.offset() >= to => return Ok(()),
                 Some(Ok(message)) if message.offset() < from => {} // of an assignment before
@@ -207,12 +208,12 @@ fn facts(
     value: &[u8],
 ) -> Result<Facts> {
     let (id, avro) = framing::split(value)?;
-    if !decoders.contains_key(&id) {
-        let text = runtime.block_on(schemas.schema(id))?;
-        decoders.insert(id, EventDecoder::compile(&text)?);
-    }
-    let Some(decoder) = decoders.get(&id) else {
-        return Err(Error::new(Code::SchemaUnknown, format!("schema {id} is not known")));
+    let decoder = match decoders.entry(id) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(place) => {
+            let text = runtime.block_on(schemas.schema(id))?;
+            place.insert(EventDecoder::compile(&text)?)
+        }
     };
     let (mut old, mut new) = (Vec::new(), Vec::new());
     let head = decoder.decode(avro, &mut old, &mut new)?;
