@@ -62,8 +62,7 @@ fn summary(document: &Document) -> String {
         }
         Document::Target(d) => d.address.to_string(),
         Document::Pipeline(d) => {
-            let state = serde_json::to_value(d.state).ok();
-            let state = state.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+            let state = if d.is_paused() { "paused" } else { "running" };
             format!("{} → {}, {}, {state}", d.source, d.target, count(d.mappings.len()))
         }
     }

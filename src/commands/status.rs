@@ -123,6 +123,15 @@ mappings: [{from: shop.tb_user, to: shop.tb_user2}]
     }
 
     #[test]
+    fn a_table_that_somebody_paused_is_not_called_stopped() {
+        let mut heard = heard();
+        heard.pipelines[0].lanes[0].error = None;
+        let text = merge(&documents(), &BTreeMap::new(), vec![info("h-1")], vec![Ok(heard)]).text();
+        let users = text.lines().find(|l| l.starts_with("users")).expect("its line");
+        assert_eq!(users.split_whitespace().nth(1), Some("paused"), "{text}");
+    }
+
+    #[test]
     fn without_workers_and_documents() {
         assert_eq!(Status::default().text(), "There are no documents and no workers.\n");
         let status = merge(&documents(), &BTreeMap::new(), vec![], vec![]);

@@ -85,6 +85,7 @@ fn lane(pipeline: &Pipeline, lane: &Lane) -> Vec<String> {
         LaneState::Claiming => "claiming",
         LaneState::Running => "running",
         LaneState::Retrying => "retrying",
+        LaneState::Paused if l.error.is_none() => "paused",
         LaneState::Paused => "stopped",
     };
     let number = |n: Option<i64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
