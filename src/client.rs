@@ -13,6 +13,8 @@ use coordination::Role;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use schemas::check::Finding;
 use schemas::documents::{Document, Kind, State};
+use schemas::offsets::PipelineOffsets;
+use schemas::request::{Action, Ticket};
 use schemas::secret::Secret;
 use schemas::{Code, Error, Result};
 use serde::de::DeserializeOwned;
@@ -23,6 +25,10 @@ use crate::config::Config;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long an answer may take: checks look at every table of a server.
 const ANSWER: Duration = Duration::from_secs(300);
+/// Seconds that the API waits for the answer to a request before it says that there is none yet.
+const ANSWER_WAIT: &str = "60";
+/// How often a request is looked at that takes longer.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Asks the admin API.
 #[derive(Debug)]
@@ -69,8 +75,12 @@ impl Client {
         self.send(self.http.post(self.url(&["documents"])?).json(&documents)).await
     }
 
-    pub(crate) async fn delete(&self, kind: Kind, name: &str) -> Result<Deleted> {
-        self.ask(Method::DELETE, &["documents", kind.as_str(), name]).await
+    pub(crate) async fn delete(&self, kind: Kind, name: &str, purge: bool) -> Result<Deleted> {
+        let mut url = self.url(&["documents", kind.as_str(), name])?;
+        if purge {
+            url.query_pairs_mut().append_pair("purge", "true");
+        }
+        self.send(self.http.delete(url)).await
     }
 
     pub(crate) async fn set_state(&self, name: &str, table: Option<&str>, state: State) -> Result<StateSet> {
@@ -96,6 +106,31 @@ impl Client {
                 self.send(self.http.post(url)).await
             }
         }
+    }
+
+    pub(crate) async fn offsets(&self, name: Option<&str>) -> Result<Vec<PipelineOffsets>> {
+        match name {
+            Some(name) => Ok(vec![self.ask(Method::GET, &["pipelines", name, "offsets"]).await?]),
+            None => self.ask(Method::GET, &["offsets"]).await,
+        }
+    }
+
+    /// Asks something of a source or pipeline, and waits for the answer.
+    pub(crate) async fn request<A: Action>(&self, name: &str, action: &A) -> Result<Ticket<A>> {
+        let path = [A::FOLDER, name, "request"];
+        let mut url = self.url(&path)?;
+        url.query_pairs_mut().append_pair("wait", ANSWER_WAIT);
+        let asked: Ticket<A> = self.send(self.http.post(url).json(action)).await?;
+        let mut now = asked.clone();
+        while now.is_open() && now.request.id == asked.request.id {
+            tokio::time::sleep(LOOK_EVERY).await;
+            now = self.ask(Method::GET, &path).await?;
+        }
+        if now.request.id == asked.request.id {
+            return Ok(now);
+        }
+        let message = format!("{} {name} has another request by now", A::NOUN);
+        Err(Error::new(Code::NotFound, message))
     }
 
     pub(crate) async fn status(&self) -> Result<Status> {

@@ -66,7 +66,7 @@ pub(crate) async fn run(config: &Config, global: &Global, verb: Verb) -> Result<
     }
     let coordination = Coordination::connect(&config.coordination(), CancellationToken::new()).await?;
     let (audit, trail) = Audit::start(config.kafka()?, config.cluster.as_str());
-    let control = Control::new(coordination.clone(), Arc::new(Lent::new(audit, config.kafka()?)))?;
+    let control = Control::new(coordination.clone(), Arc::new(Lent::new(audit, config)?))?;
     let front = Front::Direct(control, Caller::direct(user(), config.client.token()?));
     let result = job.run(output, &front).await;
     if let Err(e) = trail.finish(TRAIL).await {
@@ -80,7 +80,7 @@ pub(crate) async fn run(config: &Config, global: &Global, verb: Verb) -> Result<
 enum Job {
     Put(Vec<Document>),
     Get(Selection),
-    Delete(Kind, String),
+    Delete(Kind, String, bool),
     State { name: String, table: Option<String>, state: State },
     Check(Selection),
     Status,
@@ -99,11 +99,7 @@ impl Job {
             Verb::Put { files } => Self::Put(put::read(&files)?),
             Verb::Get { kind, name } => Self::Get(selection(kind.as_deref(), name)?),
             Verb::Check { kind, name } => Self::Check(selection(kind.as_deref(), name)?),
-            Verb::Delete { purge: true, .. } => {
-                let message = "delete --purge: this version does not drop positions and progress yet";
-                return Err(Error::new(Code::NotSupportedYet, message));
-            }
-            Verb::Delete { kind, name, purge: false } => Self::Delete(kind.parse()?, name),
+            Verb::Delete { kind, name, purge } => Self::Delete(kind.parse()?, name, purge),
             Verb::Pause { kind, name, table } => {
                 requests::expect(&kind, Kind::Pipeline)?;
                 Self::State { name, table, state: State::Paused }
@@ -144,7 +140,7 @@ impl Job {
             Self::Get(selection) => {
                 print(output, &get::Got::new(front.documents(&selection).await?, selection.name.is_some())?)
             }
-            Self::Delete(kind, name) => print(output, &front.delete(kind, &name).await?),
+            Self::Delete(kind, name, purge) => print(output, &front.delete(kind, &name, purge).await?),
             Self::State { name, table, state } => {
                 print(output, &front.set_state(&name, table.as_deref(), state).await?)
             }
@@ -155,14 +151,8 @@ impl Job {
             Self::TokenList => print(output, &tokens::TokenList(front.tokens().await?)),
             Self::TokenRevoke(id) => print(output, &tokens::Revoked(front.revoke_token(&id).await?)),
             Self::Offsets(name) => print(output, &offsets::Offsets(front.offsets(name.as_deref()).await?)),
-            Self::Replay { name, action, wait } => {
-                let (control, caller) = front.direct("replay")?;
-                print(output, &requests::replay(control, caller, &name, action, wait).await?)
-            }
-            Self::Reset { name, action } => {
-                let (control, caller) = front.direct("reset")?;
-                print(output, &requests::reset(control, caller, &name, action).await?)
-            }
+            Self::Replay { name, action, wait } => print(output, &requests::replay(front, &name, action, wait).await?),
+            Self::Reset { name, action } => print(output, &requests::reset(front, &name, action).await?),
         }
     }
 }

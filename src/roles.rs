@@ -118,7 +118,7 @@ impl Process<'_> {
 
     /// Lets HTTP know the tokens and carry out requests, as often as it takes; `false` when asked to end first.
     async fn open_http(&self, coordination: &Coordination, audit: Audit) -> Result<bool> {
-        let tools = Arc::new(Lent::new(audit, self.config.kafka()?));
+        let tools = Arc::new(Lent::new(audit, self.config)?);
         loop {
             let tools = Arc::clone(&tools);
             let attempt = tokio::select! {

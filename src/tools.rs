@@ -2,7 +2,7 @@
 
 use admin::control::audit::AuditRecord;
 use admin::tools::{Tools, Work};
-use coordination::SchemaStore;
+use coordination::{Coordination, SchemaStore};
 use schemas::Result;
 use schemas::check::{Finding, SourceTables};
 use schemas::documents::{ApplySettings, Pipeline, PipelineStart, Source, State, Target};
@@ -10,6 +10,7 @@ use schemas::kafka::KafkaOptions;
 use schemas::offsets::LaneOffset;
 
 use crate::audit::Audit;
+use crate::config::Config;
 
 /// Tables of a pipeline that are looked at.
 const MOST_TABLES: usize = 1_000;
@@ -18,17 +19,31 @@ const MOST_TABLES: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct Lent {
     audit: Audit,
+    cluster: String,
     kafka: KafkaOptions,
+    capture: capture::Options,
 }
 
 impl Lent {
-    /// Tools whose records go to this trail, and that ask this Kafka.
-    pub(crate) fn new(audit: Audit, kafka: KafkaOptions) -> Self {
-        Self { audit, kafka }
+    /// Tools whose records go to this trail, and that ask the Kafka of the configuration.
+    ///
+    /// # Errors
+    /// `OT1003` when a secret of `[kafka.client]` is missing.
+    pub(crate) fn new(audit: Audit, config: &Config) -> Result<Self> {
+        let (cluster, capture) = (config.cluster.to_string(), config.capture.clone());
+        Ok(Self { audit, cluster, kafka: config.kafka()?, capture })
     }
 }
 
 impl Tools for Lent {
+    fn check_site<'a>(&'a self, coordination: &'a Coordination, sources: Vec<Source>) -> Work<'a, Vec<Finding>> {
+        Box::pin(async move {
+            let mut findings = coordination.check().await;
+            findings.extend(capture::check::check_kafka(&self.cluster, &self.kafka, &self.capture, &sources).await);
+            findings
+        })
+    }
+
     fn check_source<'a>(&'a self, source: &'a Source) -> Work<'a, Vec<Finding>> {
         Box::pin(capture::check::check(source))
     }
@@ -56,6 +71,30 @@ impl Tools for Lent {
         Box::pin(async move {
             let around = apply::Surroundings { kafka: &self.kafka, schemas };
             apply::offsets(&around, pipeline, source, target).await
+        })
+    }
+
+    fn standing<'a>(&'a self, target: &'a Target, pipeline: &'a str) -> Work<'a, Result<u64>> {
+        Box::pin(apply::standing(target, pipeline))
+    }
+
+    fn purge_pipeline<'a>(&'a self, target: &'a Target, pipeline: &'a str) -> Work<'a, Result<String>> {
+        Box::pin(async move {
+            let gone = apply::purge(&self.cluster, &self.kafka, target, pipeline).await?;
+            let group = if gone.group { " and the consumer group" } else { "" };
+            Ok(format!("{} progress rows at target {}{group}", gone.progress, target.name))
+        })
+    }
+
+    fn purge_source<'a>(&'a self, coordination: &'a Coordination, source: &'a str) -> Work<'a, Result<String>> {
+        Box::pin(async move {
+            let last = capture::purge(&self.cluster, &self.kafka, coordination, source).await?;
+            Ok(match last {
+                Some(last) => {
+                    format!("the position, which was GTID {} in {} at {}", last.gtid, last.file, last.position)
+                }
+                None => "there was no position".to_owned(),
+            })
         })
     }
 

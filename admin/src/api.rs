@@ -9,6 +9,7 @@ mod documents;
 pub(crate) mod extract;
 mod openapi;
 pub mod problem;
+mod requests;
 pub(crate) mod routes;
 mod status;
 mod tokens;
@@ -41,6 +42,7 @@ fn described() -> OpenApiRouter<AdminContext> {
     Routes::new()
         .merge(documents::routes())
         .merge(status::routes())
+        .merge(requests::routes())
         .merge(check::routes())
         .merge(codes::routes())
         .merge(tokens::routes())

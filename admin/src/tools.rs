@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::pin::Pin;
 
-use coordination::SchemaStore;
+use coordination::{Coordination, SchemaStore};
 use schemas::Result;
 use schemas::check::Finding;
 use schemas::documents::{Pipeline, Source, Target};
@@ -16,6 +16,9 @@ pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What the binary lends to the admin role: it alone knows capture, apply and the secrets.
 pub trait Tools: Debug + Send + Sync {
+    /// Looks at what sources and their appliers need of Kafka and ZooKeeper.
+    fn check_site<'a>(&'a self, coordination: &'a Coordination, sources: Vec<Source>) -> Work<'a, Vec<Finding>>;
+
     /// Looks at a source's server; what cannot be looked at is a finding too.
     fn check_source<'a>(&'a self, source: &'a Source) -> Work<'a, Vec<Finding>>;
 
@@ -38,6 +41,15 @@ pub trait Tools: Debug + Send + Sync {
         source: &'a Source,
         target: &'a Target,
     ) -> Work<'a, Result<Vec<LaneOffset>>>;
+
+    /// Progress rows that pipelines of this name have left at their target: where they are, a new one goes on there.
+    fn standing<'a>(&'a self, target: &'a Target, pipeline: &'a str) -> Work<'a, Result<u64>>;
+
+    /// Takes away the progress and the consumer group of a deleted pipeline; what that was, in words.
+    fn purge_pipeline<'a>(&'a self, target: &'a Target, pipeline: &'a str) -> Work<'a, Result<String>>;
+
+    /// Takes away the position of a deleted source; what that was, in words.
+    fn purge_source<'a>(&'a self, coordination: &'a Coordination, source: &'a str) -> Work<'a, Result<String>>;
 
     /// Hands a record over to the audit trail. It returns at once and never fails: a change is not undone because its
     /// record is late. A record that cannot be delivered is written to the log.

@@ -1,12 +1,13 @@
 //! Where pipelines and sources stand, as people ask for it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::moment::Moment;
 
 /// A record of a topic: its offset, and the event's place in the source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordPlace {
     /// The record's offset.
     pub offset: i64,
@@ -25,7 +26,7 @@ pub struct RecordPlace {
 }
 
 /// What the last replay of a lane did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Replayed {
     /// Rows written over a row of their key.
     pub rewritten: i64,
@@ -38,7 +39,7 @@ pub struct Replayed {
 }
 
 /// Where a lane stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LaneOffset {
     /// The source's table, where a mapping names it.
     pub table: Option<String>,
@@ -77,7 +78,7 @@ pub struct LaneOffset {
 }
 
 /// Where a source stands: its last checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SourcePlace {
     /// When it was committed.
     pub time: Moment,
@@ -107,7 +108,7 @@ impl From<&Checkpoint> for SourcePlace {
 }
 
 /// Where a pipeline stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PipelineOffsets {
     /// The pipeline.
     pub pipeline: String,

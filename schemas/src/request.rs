@@ -96,7 +96,7 @@ impl Action for PipelineAction {
 }
 
 /// Who asked what, and when.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Request<A> {
     /// The request's id, at most [`MAX_ID`] characters; no two requests share one.
     pub id: String,
@@ -114,7 +114,7 @@ pub type SourceRequest = Request<SourceAction>;
 pub type PipelineRequest = Request<PipelineAction>;
 
 /// How far a request is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OutcomeState {
     /// A worker is at it.
@@ -126,7 +126,7 @@ pub enum OutcomeState {
 }
 
 /// What became of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// How far it is.
     pub state: OutcomeState,
@@ -168,7 +168,7 @@ impl Outcome {
 }
 
 /// What the node holds: the request asked last, and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ticket<A> {
     /// The request.
     pub request: Request<A>,

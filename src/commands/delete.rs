@@ -1,4 +1,4 @@
-//! `otter delete`: one document, unless others refer to it. Topics, positions and progress stay.
+//! `otter delete`: one document, unless others refer to it. Topics stay; positions and progress too, unless they are purged.
 
 use admin::control::documents::Deleted;
 use schemas::documents::Kind;
@@ -7,11 +7,16 @@ use super::Report;
 
 impl Report for Deleted {
     fn text(&self) -> String {
-        let kept = match self.kind {
-            Kind::Source => "; its topics and checkpoints stay, and a new source of this name goes on from them",
-            Kind::Target => "; its progress table stays",
-            Kind::Pipeline => "; its progress stays, and a new pipeline of this name goes on from there",
+        let rest = match (&self.purged, self.kind) {
+            (Some(purged), _) => format!("; purged: {purged}"),
+            (None, Kind::Source) => {
+                "; its topics and checkpoints stay, and a new source of this name goes on from them".to_owned()
+            }
+            (None, Kind::Target) => "; its progress table stays".to_owned(),
+            (None, Kind::Pipeline) => {
+                "; its progress stays, and a new pipeline of this name goes on from there".to_owned()
+            }
         };
-        format!("{} {} deleted{kept}\n", self.kind, self.name)
+        format!("{} {} deleted{rest}\n", self.kind, self.name)
     }
 }

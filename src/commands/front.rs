@@ -1,7 +1,9 @@
 //! The two ways in: the admin API, or ZooKeeper itself. Both give the same values.
 
+use std::time::Duration;
+
 use admin::control::changes::Change;
-use admin::control::documents::{Deleted, Entry, Put, StateSet};
+use admin::control::documents::{Delete, Deleted, Entry, Put, StateSet};
 use admin::control::status::Status;
 use admin::control::tokens::{NewToken, TokenInfo};
 use admin::control::{Caller, Control, Selection};
@@ -9,9 +11,13 @@ use coordination::Role;
 use schemas::check::Finding;
 use schemas::documents::{Document, Kind, State};
 use schemas::offsets::PipelineOffsets;
+use schemas::request::{PipelineAction, SourceAction, Ticket};
 use schemas::{Code, Error, Result};
 
 use crate::client::Client;
+
+/// How long a worker may take to take a request.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A way in.
 pub(crate) enum Front {
@@ -36,10 +42,10 @@ impl Front {
         }
     }
 
-    pub(crate) async fn delete(&self, kind: Kind, name: &str) -> Result<Deleted> {
+    pub(crate) async fn delete(&self, kind: Kind, name: &str, purge: bool) -> Result<Deleted> {
         match self {
-            Self::Api(client) => client.delete(kind, name).await,
-            Self::Direct(control, caller) => control.delete(caller, kind, name, None).await,
+            Self::Api(client) => client.delete(kind, name, purge).await,
+            Self::Direct(control, caller) => control.delete(caller, kind, name, Delete { version: None, purge }).await,
         }
     }
 
@@ -58,17 +64,30 @@ impl Front {
     }
 
     pub(crate) async fn offsets(&self, name: Option<&str>) -> Result<Vec<PipelineOffsets>> {
-        let (control, _) = self.direct("offsets")?;
-        control.offsets(name).await
+        match self {
+            Self::Api(client) => client.offsets(name).await,
+            Self::Direct(control, _) => control.offsets(name).await,
+        }
     }
 
-    /// The way in of a verb that the API does not have yet.
-    pub(crate) fn direct(&self, verb: &str) -> Result<(&Control, &Caller)> {
+    /// Asks a pipeline and waits for its answer.
+    pub(crate) async fn ask_pipeline(&self, name: &str, action: PipelineAction) -> Result<Ticket<PipelineAction>> {
         match self {
-            Self::Direct(control, caller) => Ok((control, caller)),
-            Self::Api(_) => {
-                let message = format!("`otter {verb}` through the API; use --direct where ZooKeeper is reached");
-                Err(Error::new(Code::NotSupportedYet, message))
+            Self::Api(client) => client.request(name, &action).await,
+            Self::Direct(control, caller) => {
+                let asked = control.ask_pipeline(caller, name, action).await?;
+                control.answer(caller, name, &asked.request.id, PATIENCE).await
+            }
+        }
+    }
+
+    /// Asks a source and waits for its answer.
+    pub(crate) async fn ask_source(&self, name: &str, action: SourceAction) -> Result<Ticket<SourceAction>> {
+        match self {
+            Self::Api(client) => client.request(name, &action).await,
+            Self::Direct(control, caller) => {
+                let asked = control.ask_source(caller, name, action).await?;
+                control.answer(caller, name, &asked.request.id, PATIENCE).await
             }
         }
     }

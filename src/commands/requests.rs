@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use admin::control::{Caller, Control};
 use schemas::documents::{Kind, Start, State};
 use schemas::offsets::PipelineOffsets;
 use schemas::request::{Action, Outcome, OutcomeState, PipelineAction, SeekTo, SourceAction, Ticket};
@@ -10,9 +9,8 @@ use schemas::{Code, Error, Result};
 use serde::Serialize;
 
 use super::Report;
+use super::front::Front;
 
-/// How long a worker may take to take a request.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How often the positions are looked at while a replay is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -77,21 +75,13 @@ fn line(detail: &serde_json::Value) -> String {
 /// Sets a pipeline's position; with `wait`, resumes it and waits until it has written all again.
 ///
 /// # Errors
-/// Those of [`Control::ask_pipeline`] and [`Control::answer`].
-pub(crate) async fn replay(
-    control: &Control,
-    caller: &Caller,
-    name: &str,
-    action: PipelineAction,
-    wait: bool,
-) -> Result<Answer> {
-    let asked = control.ask_pipeline(caller, name, action).await?;
-    let ticket: Ticket<PipelineAction> = control.answer(caller, name, &asked.request.id, PATIENCE).await?;
-    let mut answer = answer(name, ticket);
+/// What the API or ZooKeeper says; a refusal of the worker is an answer, not an error.
+pub(crate) async fn replay(front: &Front, name: &str, action: PipelineAction, wait: bool) -> Result<Answer> {
+    let mut answer = answer(name, front.ask_pipeline(name, action).await?);
     if wait && answer.success() {
-        control.set_state(caller, name, None, State::Running).await?;
+        front.set_state(name, None, State::Running).await?;
         loop {
-            let offsets = control.offsets(Some(name)).await?.into_iter().next();
+            let offsets = front.offsets(Some(name)).await?.into_iter().next();
             if offsets.as_ref().is_some_and(|o| o.error.is_none() && o.lanes.iter().all(|lane| !lane.replaying)) {
                 answer.offsets = offsets;
                 break;
@@ -105,11 +95,9 @@ pub(crate) async fn replay(
 /// Sets a source's position.
 ///
 /// # Errors
-/// Those of [`Control::ask_source`] and [`Control::answer`].
-pub(crate) async fn reset(control: &Control, caller: &Caller, name: &str, action: SourceAction) -> Result<Answer> {
-    let asked = control.ask_source(caller, name, action).await?;
-    let ticket: Ticket<SourceAction> = control.answer(caller, name, &asked.request.id, PATIENCE).await?;
-    Ok(answer(name, ticket))
+/// As [`replay`].
+pub(crate) async fn reset(front: &Front, name: &str, action: SourceAction) -> Result<Answer> {
+    Ok(answer(name, front.ask_source(name, action).await?))
 }
 
 fn answer<A: Action>(name: &str, ticket: Ticket<A>) -> Answer {

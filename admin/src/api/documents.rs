@@ -16,7 +16,7 @@ use super::problem::Problem;
 use super::routes::Routes;
 use crate::AdminContext;
 use crate::control::changes::{Action, Change, json};
-use crate::control::documents::{Deleted, Entry, Put};
+use crate::control::documents::{Delete, Deleted, Entry, Put};
 use crate::control::{Caller, Selection};
 
 pub(super) fn routes() -> Routes {
@@ -37,6 +37,14 @@ struct Filter {
 struct Mode {
     #[serde(default)]
     dry_run: bool,
+}
+
+/// How documents are deleted.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Purge {
+    #[serde(default)]
+    purge: bool,
 }
 
 /// All documents, or some of them.
@@ -164,11 +172,12 @@ async fn put(
     Ok((status, [(header::ETAG, etag(change.version))], Json(change)).into_response())
 }
 
-/// Deletes one document, unless others refer to it. Topics, positions and progress stay.
+/// Deletes one document, unless others refer to it. Topics stay; positions and progress stay unless they are purged.
 #[utoipa::path(delete, path = "/documents/{kind}/{name}", tag = "documents", operation_id = "delete_document",
     params(
         ("kind" = String, Path, description = "source, target or pipeline"),
         ("name" = String, Path, description = "the document's name"),
+        ("purge" = Option<bool>, Query, description = "take positions and progress away too"),
         ("If-Match" = Option<String>, Header, description = "the version that is to be deleted"),
     ),
     responses(
@@ -182,6 +191,7 @@ async fn delete(
     State(context): State<AdminContext>,
     caller: Caller,
     Path((kind, name)): Path<(String, String)>,
+    Query(purge): Query<Purge>,
     headers: HeaderMap,
 ) -> Result<Json<Deleted>, Problem> {
     let kind = parse_kind(&kind)?;
@@ -192,7 +202,7 @@ async fn delete(
             return Err(Problem::request(StatusCode::BAD_REQUEST, "If-None-Match: * makes no sense for deleting"));
         }
     };
-    let deleted = context.control()?.delete(&caller, kind, &name, version).await;
+    let deleted = context.control()?.delete(&caller, kind, &name, Delete { version, purge: purge.purge }).await;
     Ok(Json(deleted.map_err(|e| conditional(e, version.is_some()))?))
 }
 

@@ -4,6 +4,8 @@ use axum::Json;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use schemas::documents::{Kind, Pipeline, Source, Target};
+use schemas::offsets::PipelineOffsets;
+use schemas::request::{PipelineAction, SourceAction, Ticket};
 use serde_json::{Map, Value, json};
 use utoipa_axum::routes;
 
@@ -71,6 +73,9 @@ fn components() -> Map<String, Value> {
         ("Sources", schema::<Vec<status::Source>>(&mut generator)),
         ("Pipelines", schema::<Vec<status::Pipeline>>(&mut generator)),
         ("Workers", schema::<Vec<status::Worker>>(&mut generator)),
+        ("AllOffsets", schema::<Vec<PipelineOffsets>>(&mut generator)),
+        ("PipelineTicket", schema::<Ticket<PipelineAction>>(&mut generator)),
+        ("SourceTicket", schema::<Ticket<SourceAction>>(&mut generator)),
     ];
     schema::<Problem>(&mut generator);
     schema::<Deleted>(&mut generator);

@@ -16,6 +16,8 @@ pub enum AuditAction {
     Change,
     /// A document was deleted.
     Delete,
+    /// The positions or progress of a deleted document were taken away.
+    Purge,
     /// A pipeline was paused.
     Pause,
     /// A pipeline was resumed.

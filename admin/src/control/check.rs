@@ -1,4 +1,4 @@
-//! Documents on their own and together, then each against its server.
+//! Kafka and ZooKeeper, then documents on their own and together, then each against its server.
 
 use schemas::check::Finding;
 use schemas::documents::{Document, Kind, World};
@@ -16,6 +16,10 @@ impl Control {
         let stored = self.stored().await?;
         let world = world(&stored);
         let mut findings = Vec::new();
+        if selection.kind.is_none() && !stored.is_empty() {
+            let sources = world.sources().cloned().collect();
+            findings.extend(self.tools().check_site(self.coordination(), sources).await);
+        }
         for document in stored.iter().filter(|s| selection.takes(s.kind, &s.name)) {
             let subject = format!("{} {}", document.kind, document.name);
             match &document.document {

@@ -3,9 +3,11 @@
 //! A change is refused when it makes the documents as a whole wrong in a way they were not before; what was wrong
 //! already does not stand in the way of repairing something else. What is put together is written in one step.
 
+use std::time::Duration;
+
 use coordination::Expected;
 use schemars::JsonSchema;
-use schemas::documents::{Document, Kind, Pipeline, State, TablePattern};
+use schemas::documents::{Document, Kind, Pipeline, State, TablePattern, World};
 use schemas::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,6 +16,8 @@ use super::audit::{AuditAction, AuditRecord};
 use super::changes::{self, Action, Change};
 use super::{Caller, Control, Selection, Stored, world};
 
+/// How long a put waits for a target to say whether it knows the pipeline.
+const LOOK: Duration = Duration::from_secs(2);
 /// How often somebody else may have changed the document in between.
 const ATTEMPTS: usize = 5;
 
@@ -40,6 +44,18 @@ pub struct Deleted {
     pub kind: Kind,
     /// Its name.
     pub name: String,
+    /// What was taken away besides; null when positions and progress stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged: Option<String>,
+}
+
+/// How a document is deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Delete {
+    /// The version that must be there; any without it.
+    pub version: Option<i32>,
+    /// Positions and progress go too.
+    pub purge: bool,
 }
 
 /// The state of a pipeline, or of one mapping of it.
@@ -113,6 +129,7 @@ impl Control {
         for change in &planned {
             expect(change, put.expected)?;
         }
+        self.note_standing(&stored, &new, &mut planned).await;
         if put.dry_run {
             for change in &mut planned {
                 change.version = change.before.map_or(0, |v| v + i32::from(change.action != Action::Unchanged));
@@ -137,12 +154,14 @@ impl Control {
         Ok(planned)
     }
 
-    /// Deletes a document, of this version if one is given, unless others refer to it.
+    /// Deletes a document, of this version if one is given, unless others refer to it; with `purge` its positions and
+    /// progress as well, so that one of the same name begins anew.
     ///
     /// # Errors
     /// `OT1009` when pipelines refer to it, `OT1006` when there is none, `OT1007` when it has another version, `OT2001`
-    /// without an answer in time.
-    pub async fn delete(&self, caller: &Caller, kind: Kind, name: &str, version: Option<i32>) -> Result<Deleted> {
+    /// without an answer in time; of a purge, those of Kafka and the target: the document is gone then, its positions
+    /// may not be.
+    pub async fn delete(&self, caller: &Caller, kind: Kind, name: &str, how: Delete) -> Result<Deleted> {
         let stored = self.stored().await?;
         let world = world(&stored);
         let referrers = world.referrers(kind, name);
@@ -150,11 +169,66 @@ impl Control {
             let message = format!("{kind} {name} is used by pipeline {}", referrers.join(", "));
             return Err(Error::new(Code::StillReferenced, message));
         }
+        if how.purge && kind == Kind::Target {
+            let message = format!("target {name}: purge the pipelines instead; their progress is what a target holds");
+            return Err(Error::new(Code::DocumentInvalid, message));
+        }
         let found = stored.iter().find(|s| s.kind == kind && s.name == name).map(|s| s.version);
-        self.store().delete(kind, name, version.or(found)).await?;
-        let before = version.or(found);
-        self.tools().audit(AuditRecord { before, ..AuditRecord::of(caller, AuditAction::Delete, kind, name) });
-        Ok(Deleted { kind, name: name.to_owned() })
+        let before = how.version.or(found);
+        let gone = match self.store().delete(kind, name, before).await {
+            // A purge that was broken off may be asked for again; only a source is known by its name alone.
+            Err(e) if e.code() == Code::NotFound && how.purge && kind == Kind::Source => false,
+            result => result.map(|()| true)?,
+        };
+        if gone {
+            self.tools().audit(AuditRecord { before, ..AuditRecord::of(caller, AuditAction::Delete, kind, name) });
+        }
+        let mut deleted = Deleted { kind, name: name.to_owned(), purged: None };
+        if how.purge {
+            deleted.purged = Some(self.purge(caller, &world, kind, name).await?);
+        }
+        Ok(deleted)
+    }
+
+    async fn purge(&self, caller: &Caller, world: &World, kind: Kind, name: &str) -> Result<String> {
+        let target = world.pipeline(name).and_then(|pipeline| world.target(pipeline.target.as_str()));
+        let purged = match (kind, target) {
+            (Kind::Pipeline, Some(target)) => self.tools().purge_pipeline(target, name).await,
+            (Kind::Pipeline, None) => Err(Error::new(Code::NotFound, "its target is not known, so its progress stays")),
+            _ => self.tools().purge_source(self.coordination(), name).await,
+        };
+        let purged = purged.map_err(|e| {
+            let message = format!(
+                "{kind} {name} is deleted, but not purged: {}; put it again and delete it with --purge",
+                e.message()
+            );
+            Error::new(e.code(), message).with_source(e)
+        })?;
+        let details = Value::from(purged.as_str());
+        self.tools().audit(AuditRecord { details, ..AuditRecord::of(caller, AuditAction::Purge, kind, name) });
+        Ok(purged)
+    }
+
+    /// What people should know who put a pipeline whose name was used before: it does not begin at its `start`.
+    async fn note_standing(&self, stored: &[Stored], new: &[Document], planned: &mut [Change]) {
+        let mut world = world(stored);
+        new.iter().for_each(|document| world.insert(document.clone()));
+        for change in planned.iter_mut().filter(|c| c.action == Action::Created && c.kind == Kind::Pipeline) {
+            let target = world.pipeline(&change.name).and_then(|p| world.target(p.target.as_str()));
+            let Some(target) = target else { continue };
+            let looked = tokio::time::timeout(LOOK, self.tools().standing(target, &change.name)).await;
+            match looked {
+                Ok(Ok(0)) => {}
+                Ok(Ok(rows)) => change.notes.push(format!(
+                    "a pipeline of this name left {rows} positions at target {}, where this one goes on; \
+                     `otter delete --purge` forgets them",
+                    target.name
+                )),
+                // A target that is away is not in the way of a put; the pipeline will say so itself.
+                Ok(Err(error)) => tracing::debug!(%error, pipeline = change.name, "looking for its progress"),
+                Err(_) => tracing::debug!(pipeline = change.name, "looking for its progress took too long"),
+            }
+        }
     }
 
     /// Pauses or resumes a pipeline, or one table of it; only that state is changed, whatever others change at the same

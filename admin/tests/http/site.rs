@@ -54,6 +54,22 @@ impl Tools for Recorder {
         Box::pin(async { Ok(Vec::new()) })
     }
 
+    fn check_site<'a>(&'a self, _: &'a Coordination, sources: Vec<Source>) -> Work<'a, Vec<Finding>> {
+        fine(format!("kafka for {} sources", sources.len()))
+    }
+
+    fn standing<'a>(&'a self, _: &'a Target, _: &'a str) -> Work<'a, schemas::Result<u64>> {
+        Box::pin(async { Ok(0) })
+    }
+
+    fn purge_pipeline<'a>(&'a self, target: &'a Target, pipeline: &'a str) -> Work<'a, schemas::Result<String>> {
+        Box::pin(async move { Ok(format!("progress of {pipeline} at {}", target.name)) })
+    }
+
+    fn purge_source<'a>(&'a self, _: &'a Coordination, source: &'a str) -> Work<'a, schemas::Result<String>> {
+        Box::pin(async move { Ok(format!("position of {source}")) })
+    }
+
     fn audit(&self, record: AuditRecord) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record);
     }
