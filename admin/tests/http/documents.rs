@@ -185,7 +185,8 @@ async fn status_checks_and_codes() {
         assert_eq!(site.get(path).await.code(), "OT1006");
     }
     let findings = site.ask(Method::POST, "/api/v1/check").await.json();
-    assert_eq!(findings.as_array().expect("a list").len(), 2, "the target is looked at with its pipeline");
+    assert_eq!(findings.as_array().expect("a list").len(), 3, "the target is looked at with its pipeline");
+    assert_eq!(findings[0]["subject"], "kafka for 1 sources");
     let one = site.ask(Method::POST, "/api/v1/check/target/report").await.json();
     assert_eq!(one[0]["level"], "ok");
     let codes = site.get("/api/v1/codes").await.json();

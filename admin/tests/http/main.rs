@@ -6,5 +6,6 @@ mod endpoints;
 mod hostile;
 mod openapi;
 mod registry;
+mod requests;
 mod site;
 mod tokens;
