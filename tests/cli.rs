@@ -72,8 +72,6 @@ fn wrong_documents_are_refused_before_any_server_is_asked() {
     assert!(put("").stderr.starts_with("error: OT1001: there is no document in what was given\n"));
     let missing = otter(&["put", "-f", "no-such.yaml"], &[], "");
     assert!(missing.stderr.starts_with("error: OT1008: no-such.yaml cannot be read: "), "{}", missing.stderr);
-    let purge = otter(&["delete", "source", "shop", "--purge"], &[], "");
-    assert!(purge.stderr.starts_with("error: OT1002: delete --purge: "), "{}", purge.stderr);
 }
 
 #[test]
@@ -109,8 +107,16 @@ fn the_configuration_is_shown_without_secrets() {
 }
 
 #[test]
+fn an_unreachable_api_is_said() {
+    let done = otter(&["get", "--set", "client.url=http://127.0.0.1:1"], &[], "");
+    assert_eq!(done.code, Some(1));
+    assert!(done.stderr.starts_with("error: OT1026: "), "{}", done.stderr);
+}
+
+#[test]
 fn an_unreachable_zookeeper_is_said() {
-    let arguments = ["get", "--set", "zookeeper.servers=127.0.0.1:1", "--set", "zookeeper.request_timeout=1s"];
+    let arguments =
+        ["get", "--direct", "--set", "zookeeper.servers=127.0.0.1:1", "--set", "zookeeper.request_timeout=1s"];
     let done = otter(&arguments, &[], "");
     assert_eq!(done.code, Some(1));
     assert!(done.stderr.starts_with("error: OT2001: "), "{}", done.stderr);
