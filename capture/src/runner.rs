@@ -112,7 +112,7 @@ impl Runner {
         loop {
             self.show_state(SourceState::Starting);
             let began = Instant::now();
-            let outcome = Session::new(self, lease, shutdown).run(resume.clone(), requests).await;
+            let outcome = Session::new(self, lease, shutdown).run(&mut resume, requests).await;
             if shutdown.is_cancelled() {
                 return Ok(Led::Shutdown);
             }

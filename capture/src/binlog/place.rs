@@ -178,6 +178,12 @@ impl SourceServer {
         };
         let Some((file, position, executed)) = row.and_then(fields) else { return Err(self.no_binlog()) };
         let gtid = match self.flavor {
+            // What is being committed stands before the offset and is not executed yet. By GTID it comes again; by file
+            // the set must be the offset's.
+            Flavor::Mysql if self.mode == PositionMode::File && self.gtids => {
+                close(conn).await;
+                return self.at(&file, position).await;
+            }
             Flavor::Mysql => self.gtids_of(&executed)?,
             Flavor::Mariadb => self.gtid_at(&mut conn, &file, position).await?,
         };
@@ -337,15 +343,17 @@ pub async fn entry(server: &SourceServer, mode: PositionMode, at: &Checkpoint) -
             _ => {}
         }
     }
+    // By file too: after a reset of the binlogs, files and offsets of the same names hold something else.
+    check_published(server, &holdings, at)?;
     if !by_gtid {
         return Ok(Entry::File { file: at.file.clone(), position: at.position });
     }
-    check_history(server, &holdings, at)?;
+    holdings.check_purged(&at.gtid).map_err(|e| server.located(e))?;
     Ok(Entry::Gtid(at.gtid.clone()))
 }
 
-/// What was published must be on the server, and what comes next must not be purged.
-fn check_history(server: &SourceServer, holdings: &Holdings, at: &Checkpoint) -> Result<()> {
+/// What was published must be on the server.
+fn check_published(server: &SourceServer, holdings: &Holdings, at: &Checkpoint) -> Result<()> {
     let unknown = at.gtid.missing_in(&holdings.executed);
     let own = match server.server_uuid {
         Some(uuid) => !unknown.of_server(uuid).is_empty(),
@@ -360,7 +368,7 @@ fn check_history(server: &SourceServer, holdings: &Holdings, at: &Checkpoint) ->
         let message = format!("{}: GTID {unknown} has not reached this server yet; {holdings}", server.address);
         return Err(Error::new(Code::SourceUnreachable, message));
     }
-    holdings.check_purged(&at.gtid).map_err(|e| server.located(e))
+    Ok(())
 }
 
 /// Refuses a server on which XA transactions are prepared: a position taken now lies behind their rows, and their commit

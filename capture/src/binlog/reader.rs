@@ -89,7 +89,7 @@ pub async fn read(
         silence: options.heartbeat * 3,
         greeted: false,
         until_end: options.until_end,
-        skip: start.beyond_request(),
+        skip: Skip(start.beyond_request()),
         unpacked: 0,
     };
     // mysql_async unwraps on events shorter than their header says; such a panic is damaged input.
@@ -105,6 +105,7 @@ pub async fn read(
 
 async fn begin(server: &SourceServer, start: &Entry, options: &ReadOptions) -> Result<BinlogStream> {
     let mut conn = server.dump_connection().await?;
+    server.check_identity(&mut conn).await?;
     let session = session(server, start, options);
     conn.query_drop(session).await.map_err(|e| server.failed("prepare the binlog dump", e))?;
     let mut request = BinlogStreamRequest::new(options.server_id).with_pos(FIRST_POSITION);
@@ -162,8 +163,7 @@ struct Dump {
     silence: Duration,
     greeted: bool,
     until_end: bool,
-    /// Leave out what ends at or before this offset of the first file; 0 for nothing.
-    skip: u64,
+    skip: Skip,
     /// Bytes of the events still to come that mysql_async unpacked from a compressed transaction.
     unpacked: u64,
 }
@@ -263,18 +263,18 @@ impl Dump {
         };
         let of_a_file = !raw.is_artificial() && raw.event_type != kind::FORMAT_DESCRIPTION;
         self.greeted |= of_a_file || raw.event_type == kind::HEARTBEAT;
+        let left_out = self.skip.leaves_out(&raw);
         if raw.event_type == kind::ROTATE {
-            if !raw.is_artificial() {
-                self.skip = 0;
-            }
+            let before = std::mem::take(&mut self.position.file);
             self.position.rotate(&raw)?;
+            self.skip.moved(&before, &self.position.file);
         }
         if raw.event_type == kind::TRANSACTION_PAYLOAD
             && let Event::Payload(payload) = raw.parse()?
         {
             self.unpacked = payload.size();
         }
-        if raw.log_pos > self.skip || !of_a_file || raw.event_type == kind::ROTATE {
+        if !left_out {
             self.chunk.push(raw);
         }
         Ok(())
@@ -301,6 +301,26 @@ impl Dump {
         }
         self.arena.extend_from_slice(data);
         self.arena.split().freeze()
+    }
+}
+
+/// What is left out of the first file because a request cannot name the offset behind it; 0 for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Skip(u64);
+
+impl Skip {
+    /// Whether the event ends at or before the start. What tells of files is never left out.
+    fn leaves_out(self, raw: &RawEvent) -> bool {
+        let tells = raw.is_artificial() || [kind::FORMAT_DESCRIPTION, kind::ROTATE].contains(&raw.event_type);
+        !tells && raw.log_pos <= self.0
+    }
+
+    /// Another file is read in full. It may follow without a ROTATE of its own at the end of the one before, which a
+    /// server that stopped does not write: then only the made-up one tells.
+    fn moved(&mut self, before: &str, now: &str) {
+        if !before.is_empty() && before != now {
+            self.0 = 0;
+        }
     }
 }
 
@@ -404,4 +424,35 @@ fn without_stray_checksum<'a>(event: &WireEvent, data: &'a [u8]) -> &'a [u8] {
     hasher.update(&header_bytes(event));
     hasher.update(body);
     if hasher.finalize() == u32::from_le_bytes(*written) { body } else { data }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn only_the_first_file_is_left_out_however_it_ends() {
+        let event = |event_type, log_pos| RawEvent {
+            event_type,
+            timestamp: 0,
+            server_id: 1,
+            log_pos,
+            flags: 0,
+            body: Bytes::new(),
+        };
+        let start = 5 << 30;
+        let mut skip = Skip(start);
+        skip.moved("", "b.000001");
+        assert!(skip.leaves_out(&event(kind::XID, start)));
+        assert!(
+            !skip.leaves_out(&event(kind::FORMAT_DESCRIPTION, 120)) && !skip.leaves_out(&event(kind::ROTATE, start))
+        );
+        assert!(!skip.leaves_out(&event(kind::XID, start + 31)));
+        skip.moved("b.000001", "b.000001");
+        assert!(skip.leaves_out(&event(kind::XID, start)));
+        skip.moved("b.000001", "b.000002");
+        assert!(!skip.leaves_out(&event(kind::XID, 500)));
+    }
 }

@@ -139,8 +139,9 @@ pub(super) async fn boundary(server: &SourceServer, file: &BinlogFile, position:
         Ok(ControlFlow::Continue(()))
     };
     let (walked, found) = walk(server, &file.name, judge).await?;
-    // At the end of the binlog nothing stands behind the offset yet.
-    let at_end = walked.place.file == file.name && walked.place.position == position;
+    // At the end of the binlog nothing stands behind the offset yet, nor behind the head of a file that holds nothing else.
+    let last = walked.place.position == position || position == FIRST_POSITION;
+    let at_end = walked.place.file == file.name && last;
     Ok(found.unwrap_or(at_end).then_some(walked.place.gtid))
 }
 

@@ -57,6 +57,8 @@ pub struct SourceServer {
     pub server_uuid: Option<Uuid>,
     /// Whether its binlog can be read by GTID: always on MariaDB, with `gtid_mode=ON` on MySQL.
     pub gtids: bool,
+    /// How its source's position is kept.
+    pub mode: PositionMode,
     /// Its collations.
     pub collations: Collations,
 }
@@ -87,13 +89,14 @@ pub(crate) async fn inspect(source: &Source) -> Result<(SourceServer, Vec<Verdic
         server_id: 0,
         server_uuid: None,
         gtids: true,
+        mode: source.position,
         collations: Collations::default(),
     };
     server.version = server.ask(conn.query_first("SELECT VERSION()")).await?.unwrap_or_default();
     let mut verdicts = vec![settings::judge_version(&server.version)];
     if verdicts[0].level == Level::Ok {
         server.flavor = settings::version(&server.version).map_or(Flavor::Mariadb, |(flavor, _)| flavor);
-        verdicts.extend(server.learn(&mut conn, source.position).await?);
+        verdicts.extend(server.learn(&mut conn).await?);
     }
     close(conn).await;
     Ok((server, verdicts))
@@ -163,6 +166,22 @@ impl SourceServer {
         }
     }
 
+    /// Makes sure that a new connection leads to the server that was looked at: behind an address that moves, a file and
+    /// an offset would mean something else.
+    ///
+    /// # Errors
+    /// `SourceUnreachable` when it is another; it is looked at anew.
+    pub(super) async fn check_identity(&self, conn: &mut Conn) -> Result<()> {
+        let uuid = if self.server_uuid.is_some() { "@@global.server_uuid" } else { "''" };
+        let sql = format!("SELECT @@global.server_id, {uuid}");
+        let (server_id, uuid): (u32, String) = self.ask(conn.query_first(sql)).await?.unwrap_or_default();
+        if server_id == self.server_id && uuid.parse().ok() == self.server_uuid {
+            return Ok(());
+        }
+        let message = format!("{}: another server answers now than at first, {}", self.address, self.identity());
+        Err(Error::new(Code::SourceUnreachable, message))
+    }
+
     /// Which server it is, for checkpoints.
     pub fn identity(&self) -> ServerIdentity {
         ServerIdentity {
@@ -178,7 +197,7 @@ impl SourceServer {
     }
 
     /// Reads facts, settings and grants.
-    async fn learn(&mut self, conn: &mut Conn, mode: PositionMode) -> Result<Vec<Verdict>> {
+    async fn learn(&mut self, conn: &mut Conn) -> Result<Vec<Verdict>> {
         let variables = settings::variables(self.flavor);
         let columns = variables.iter().map(|name| format!("CAST(@@global.{name} AS CHAR) AS {name}"));
         let columns = columns.collect::<Vec<_>>().join(", ");
@@ -196,7 +215,7 @@ impl SourceServer {
         }
         let grants = self.read_grants(conn).await?;
         self.collations = self.read_collations(conn).await?;
-        let mut verdicts = settings::judge_variables(self.flavor, mode, value);
+        let mut verdicts = settings::judge_variables(self.flavor, self.mode, value);
         verdicts.extend(settings::judge_grants(self.flavor, &grants, &self.user));
         Ok(verdicts)
     }

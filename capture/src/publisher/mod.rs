@@ -62,6 +62,13 @@ pub(crate) struct Resume {
     pub(crate) rolled_back: Option<RolledBack>,
 }
 
+impl Resume {
+    /// Forgets what holds only for transactions by their ordinals, because others will have them.
+    pub(crate) fn forget_stretch(&mut self) {
+        *self = Self { in_pieces: self.in_pieces, ..Self::default() };
+    }
+}
+
 /// Why a publisher ended without an error.
 #[derive(Debug)]
 pub(crate) enum Exit {
@@ -263,8 +270,7 @@ impl Publisher {
             Event::Xid(_) => self.end(end),
             Event::XaPrepare { one_phase } => self.xa_prepare(one_phase, &raw),
             Event::Rotate { file, position } => {
-                file.clone_into(&mut self.file);
-                self.behind = position;
+                self.rotate(file, position, raw.is_artificial());
                 Ok(())
             }
             Event::Unsupported { type_name } => {
@@ -274,6 +280,19 @@ impl Publisher {
             Event::FormatDescription { restarted: true, .. } => self.restarted(),
             Event::GtidList | Event::FormatDescription { .. } | Event::Heartbeat | Event::Ignorable => Ok(()),
         }
+    }
+
+    /// Another file. A position at the old one's end moves along: a server without changes may purge the old one, and
+    /// nothing of it would be missed. One that is not of the file that ends here stays: its file holds what was skipped.
+    fn rotate(&mut self, file: &str, position: u64, artificial: bool) {
+        let at = &mut self.progress.at;
+        if !artificial && self.group.is_none() && at.file == self.file {
+            file.clone_into(&mut at.file);
+            at.position = position;
+            self.moved = true;
+        }
+        file.clone_into(&mut self.file);
+        self.behind = position;
     }
 
     fn begin(&mut self, gtid: &GtidEvent, raw: &RawEvent) -> Step {

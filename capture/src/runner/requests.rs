@@ -19,6 +19,7 @@ use super::session::blocking;
 use crate::binlog::place::{Place, refuse_prepared, resolve_start};
 use crate::binlog::server::SourceServer;
 use crate::kafka::checkpoints::recover;
+use crate::publisher::now_ms;
 
 /// How often a request that somebody else has taken is looked at again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -64,7 +65,8 @@ impl Runner {
         let SourceAction::Reset { to } = &taken.request.action;
         match place(server, to).await {
             Ok(place) => {
-                let checkpoint = reset(last, server, place, id);
+                let before = self.known(last).await?;
+                let checkpoint = reset(before.as_ref(), server, place, id);
                 tracing::warn!(source = name, request = id, %to, generation = checkpoint.generation, gtid = %checkpoint.gtid, "the source is reset");
                 Ok(Answered::Reset(Box::new(checkpoint), taken))
             }
@@ -75,6 +77,17 @@ impl Runner {
                 Ok(Answered::Nothing)
             }
         }
+    }
+
+    /// How far the source's numbers had come. Without a committed checkpoint that is what ZooKeeper remembers: appliers
+    /// would take numbers that begin anew for events they have seen.
+    async fn known(&self, last: Option<&Checkpoint>) -> Result<Option<Checkpoint>> {
+        if let Some(last) = last {
+            return Ok(Some(last.clone()));
+        }
+        let (coordination, name) = (&self.site.coordination, self.source.name.as_str());
+        let remembered = [coordination.read_position(name).await?, coordination.read_purged(name).await?];
+        Ok(remembered.into_iter().flatten().max_by_key(|c| (c.generation, c.ordinal)))
     }
 
     /// Tells whoever asked that the checkpoint of a reset is committed.
@@ -158,6 +171,8 @@ fn reset(last: Option<&Checkpoint>, server: &SourceServer, place: Place, id: &st
     let Place { gtid, file, position } = place;
     let new = Checkpoint { file, position, request: Some(id.to_owned()), ..Checkpoint::new(server.identity(), gtid) };
     Checkpoint {
+        epoch: last.map_or(0, |last| last.epoch) + 1,
+        time: now_ms(),
         generation: last.map_or(0, |last| last.generation) + 1,
         ordinal: last.map_or(new.ordinal, |last| last.ordinal),
         ..new

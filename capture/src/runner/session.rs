@@ -51,7 +51,7 @@ impl<'a> Session<'a> {
     }
 
     /// Runs the session to its end.
-    pub(super) async fn run(&self, resume: Resume, requests: &mut Requests) -> Result<Exit> {
+    pub(super) async fn run(&self, resume: &mut Resume, requests: &mut Requests) -> Result<Exit> {
         let started = tokio::select! {
             biased;
             () = self.shutdown.cancelled() => return Ok(Exit::Stopped),
@@ -69,7 +69,7 @@ impl<'a> Session<'a> {
         self.attend(started, requests).await
     }
 
-    async fn start(&self, resume: Resume) -> Result<Running> {
+    async fn start(&self, resume: &mut Resume) -> Result<Running> {
         let Runner { site, source, .. } = self.runner;
         let name = source.name.as_str();
         let server = connect(source).await?;
@@ -97,7 +97,9 @@ impl<'a> Session<'a> {
                 (at, from, None)
             }
             Answered::Reset(at, taken) => {
-                let at = Checkpoint { epoch: recovered.last_epoch() + 1, ..*at };
+                // What was found out holds for the stretch that was read; another now begins at the same ordinal.
+                resume.forget_stretch();
+                let at = Checkpoint { epoch: at.epoch.max(recovered.last_epoch() + 1), ..*at };
                 let from = entry(&server, source.position, &at).await?;
                 (at, from, Some(taken))
             }
@@ -110,7 +112,7 @@ impl<'a> Session<'a> {
             outbox = blocking(move || outbox.commit(&reset).map(|_| outbox)).await?;
             self.runner.reset_done(&taken, &at).await?;
         }
-        self.spawn(server, topics, outbox, (at, from), resume)
+        self.spawn(server, topics, outbox, (at, from), resume.clone())
     }
 
     /// The last committed checkpoint under a new epoch, or the document's `start` for a source that has none.

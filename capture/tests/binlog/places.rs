@@ -10,7 +10,7 @@ use mysql_async::prelude::Queryable;
 use schemas::Code;
 use schemas::check::Level;
 use schemas::checkpoint::{Checkpoint, Flavor};
-use schemas::documents::{PositionMode, Start, TlsMode};
+use schemas::documents::{PositionMode, Source, Start, TlsMode};
 use schemas::gtid::{Gtid, GtidPosition};
 use schemas::moment::Moment;
 
@@ -108,6 +108,36 @@ async fn every_place_is_exact_on_mariadb() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_place_is_exact_on_mysql() {
     every_place_is_exact(&shared_mysql()).await;
+}
+
+/// The end of the binlog is one boundary, by file and by GTID, also while others commit.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_by_file_is_exact_among_commits_on_mysql() {
+    let address = shared_mysql();
+    let mut conn = root(&address).await;
+    let schema = schema(&mut conn, "end").await;
+    run(&mut conn, &["FLUSH BINARY LOGS"]).await;
+    let server = connect(&Source { position: PositionMode::File, ..source(&address) }).await.unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let mut writers = Vec::new();
+    for n in 0..4 {
+        let (mut conn, stop, insert) =
+            (root(&address).await, stop.clone(), format!("REPLACE INTO {schema}.t VALUES ({n}, 1)"));
+        writers.push(tokio::spawn(async move {
+            while !stop.is_cancelled() {
+                run(&mut conn, &[&insert]).await;
+            }
+        }));
+    }
+    for _ in 0..10 {
+        let end = here(&server).await;
+        assert_eq!(resolve_start(&server, &at_file(&end)).await.unwrap(), end);
+    }
+    stop.cancel();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    run(&mut conn, &[&format!("DROP DATABASE {schema}")]).await;
 }
 
 /// Waits until the server's clock shows another second; gives that second.
@@ -390,7 +420,12 @@ async fn reset(conn: &mut Conn, server: &SourceServer, last: &Checkpoint) {
     let mixed = Checkpoint { gtid: new.gtid.clone(), ..last.clone() };
     assert_eq!(entry(server, PositionMode::Auto, &mixed).await.unwrap_err().code(), Code::HistoryLost);
     let mixed = Checkpoint { file: new.file.clone(), position: new.position, ..last.clone() };
-    assert_eq!(entry(server, PositionMode::Auto, &mixed).await.unwrap_err().code(), Code::HistoryLost);
+    for mode in [PositionMode::Auto, PositionMode::File] {
+        assert_eq!(entry(server, mode, &mixed).await.unwrap_err().code(), Code::HistoryLost);
+    }
+    // The head of a file that holds nothing else is a boundary too.
+    let head = Start::File { file: new.file.clone(), position: 4 };
+    assert_eq!(resolve_start(server, &head).await.unwrap().gtid, new.gtid);
     let error = Stream::from(server.clone(), last.gtid.clone()).error().await;
     assert_eq!(error.code(), Code::HistoryLost, "{error}");
 }

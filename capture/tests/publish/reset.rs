@@ -1,12 +1,14 @@
 //! Resets by an operator's request: what was published is published again, once, under a raised generation.
 
 use capture::Options;
-use schemas::checkpoint::Record;
+use schemas::checkpoint::{Checkpoint, Record, ServerIdentity};
 use schemas::documents::Start;
 use schemas::gtid::GtidPosition;
 use schemas::moment::Moment;
+use schemas::names;
 use schemas::request::{Outcome, OutcomeState, Request, SourceAction};
 use schemas::status::SourceState;
+use tokio_util::sync::CancellationToken;
 
 use crate::lines;
 use crate::site::{SOURCE, Site, wait_for};
@@ -37,6 +39,12 @@ async fn answered(site: &Site, id: &str) -> Outcome {
 async fn published(site: &Site) -> GtidPosition {
     let Some(Record::Checkpoint(last)) = site.checkpoint_records().await.pop() else { panic!("no checkpoint") };
     last.gtid
+}
+
+/// The file of the last checkpoint.
+async fn file(site: &Site) -> String {
+    let Some(Record::Checkpoint(last)) = site.checkpoint_records().await.pop() else { panic!("no checkpoint") };
+    last.file
 }
 
 async fn what_was_published_comes_again(variable: &str, position: &str) {
@@ -126,5 +134,51 @@ async fn a_stopped_source_is_set_going_by_a_reset() {
     site.sql("INSERT INTO t VALUES (2,'b')").await;
     let events = site.wait_events("t", 2).await;
     assert_eq!((events[1].line().as_str(), events[1].generation), ("c - 2,b", 1));
+    capture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_checkpoint_the_numbers_go_on_above_what_is_remembered() {
+    let mut site = Site::new(&[T]).await;
+    site.put(&["t"]).await;
+    let never = CancellationToken::new();
+    let lease = site.coordination.acquire(&names::lease_path(SOURCE), "purge", &never).await.expect("free");
+    let before = Checkpoint::new(ServerIdentity::mariadb(1), GtidPosition::default());
+    let before = Checkpoint { epoch: 9, generation: 4, ordinal: 1_000_000, ..before };
+    site.coordination.write_purged(&lease, SOURCE, &before).await.expect("written");
+    lease.release().await;
+    let requests = site.coordination.requests();
+    requests.submit(SOURCE, &request("r1", Start::Latest)).await.expect("stored");
+    let capture = site.run("a", Options::default()).await;
+    let outcome = answered(&site, "r1").await;
+    assert_eq!((outcome.state, &outcome.details[0]["generation"]), (OutcomeState::Done, &5.into()), "{outcome:?}");
+    site.sql("INSERT INTO t VALUES (1,'a')").await;
+    let events = site.wait_events("t", 1).await;
+    assert!(events[0].generation == 5 && events[0].ordinal >= 1_000_000, "{events:?}");
+    capture.stop().await;
+}
+
+/// A source without changes, whose server starts new files and purges old ones, goes on after a pause.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_source_by_file_follows_the_files() {
+    let mut site = Site::on("OTTER_SERVERS_MYSQL_SOURCE", &[T]).await;
+    site.settings.insert("position".to_owned(), "file".into());
+    site.put(&["t"]).await;
+    let capture = site.run("a", Options::default()).await;
+    site.sql("INSERT INTO t VALUES (1,'a')").await;
+    site.wait_events("t", 1).await;
+    let old = file(&site).await;
+    site.sql("FLUSH BINARY LOGS").await;
+    wait_for("the new file", || async {
+        let now = file(&site).await;
+        if now == old { Err(now) } else { Ok(()) }
+    })
+    .await;
+    capture.stop().await;
+    let capture = site.run("b", Options::default()).await;
+    site.sql("INSERT INTO t VALUES (2,'b')").await;
+    let events = site.wait_events("t", 2).await;
+    assert_eq!(lines(&events), ["c - 1,a", "c - 2,b"]);
+    assert_growing(&events);
     capture.stop().await;
 }
