@@ -95,7 +95,7 @@ pub(crate) async fn agree(server: &mut Server, schema: &str, columns: &[(String,
         statements.push(format!("INSERT INTO t VALUES ({row}, {})", values.join(", ")));
     }
     let read = server.rows(&schema, &statements, count).await;
-    let kinds: Vec<DatumKind> = read.rows[0].iter().map(|(kind, _)| kind.clone()).collect();
+    let kinds: Vec<DatumKind> = read.rows[0].iter().map(|(kind, _)| *kind).collect();
     let names: Vec<String> = (0..columns.len()).map(|i| format!("c{i}")).collect();
     let mut exact = 0;
     for (i, (name, kind)) in names.iter().zip(&kinds[1..]).enumerate() {

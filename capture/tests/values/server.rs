@@ -174,7 +174,7 @@ fn decoded(encoder: &EventEncoder, decoder: &EventDecoder, image: &[u8], flavor:
     let (mut before, mut after) = (vec![], vec![]);
     decoder.decode(&out[5..], &mut before, &mut after).unwrap();
     let columns = decoder.columns().iter().zip(after);
-    columns.map(|(column, datum)| (column.kind.clone(), shown(&column.kind, &datum))).collect()
+    columns.map(|(column, datum)| (column.kind, shown(&column.kind, &datum))).collect()
 }
 
 /// What bytes are printed as, text or not.
