@@ -4,7 +4,6 @@ use admin::control::documents::Entry;
 use schemas::Result;
 use schemas::documents::Document;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::Report;
 use crate::table::align;
@@ -102,6 +101,7 @@ impl Report for Got {
 mod tests {
     use super::*;
     use schemas::documents::Kind;
+    use serde_json::Value;
 
     #[test]
     fn lists_and_single_documents() {
