@@ -48,6 +48,19 @@ async fn replay(site: &Site, apply: &mut Otter, load: &mut Load, to: &str) -> Re
     Ok(())
 }
 
+/// A load of 10,000 rows that has reached the target, and a GTID position and a moment behind 4,000 of them.
+async fn loaded(site: &Site, load: &mut Load) -> Result<(String, schemas::moment::Moment)> {
+    load.write(4_000).await?;
+    let (gtid, moment) = (site.source().await?.gtid().await?, schemas::moment::Moment::now());
+    load.write(6_000).await?;
+    wait_for("the load to be at the target", SOON, async || match lane(site).await {
+        Ok(lane) if lane["lag"].as_i64() == Some(0) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await?;
+    Ok((gtid, moment))
+}
+
 #[tokio::test]
 async fn a_table_set_back_under_load_ends_equal_although_apply_is_killed_twice() -> Result<()> {
     let site = Site::between("replay", Kind::Mariadb, Kind::Mariadb).await?;
@@ -55,14 +68,7 @@ async fn a_table_set_back_under_load_ends_equal_although_apply_is_killed_twice()
     site.put_all(&[("load", "load")]).await?;
     let mut pair = Pair::start(&site).await?;
     let mut load = Load::new(&site, "load", seed(), 1).await?;
-    load.write(4_000).await?;
-    let (gtid, moment) = (site.source().await?.gtid().await?, schemas::moment::Moment::now());
-    load.write(6_000).await?;
-    wait_for("the load to be at the target", SOON, async || match lane(&site).await {
-        Ok(lane) if lane["lag"].as_i64() == Some(0) => Ok(()),
-        other => Err(format!("{other:?}")),
-    })
-    .await?;
+    let (gtid, moment) = loaded(&site, &mut load).await?;
     for to in ["offset=0", &format!("timestamp={moment}"), &format!("gtid={gtid}")] {
         replay(&site, &mut pair.apply, &mut load, to).await?;
     }
@@ -72,6 +78,18 @@ async fn a_table_set_back_under_load_ends_equal_although_apply_is_killed_twice()
     let wrong = site.otter(&["replay", "pipeline", &site.name, "--to", "offset=99999999"]).await?;
     ensure!(wrong.code == Some(1) && wrong.stdout.contains("end_offset"), "beyond the end: {wrong:?}");
     json(&site, &["resume", "pipeline", &site.name]).await?;
+    check_all(&site, pair, load.counts()).await
+}
+
+#[tokio::test]
+async fn a_table_of_mysql_set_back_under_load_ends_equal_at_mysql() -> Result<()> {
+    let site = Site::between("replay_mysql", Kind::Mysql, Kind::Mysql).await?;
+    site.create("load", "load", COLUMNS).await?;
+    site.put_all(&[("load", "load")]).await?;
+    let mut pair = Pair::start(&site).await?;
+    let mut load = Load::new(&site, "load", seed(), 1).await?;
+    let (gtid, _) = loaded(&site, &mut load).await?;
+    replay(&site, &mut pair.apply, &mut load, &format!("gtid={gtid}")).await?;
     check_all(&site, pair, load.counts()).await
 }
 
@@ -89,7 +107,15 @@ async fn a_target_seeded_from_a_dump_goes_on_behind_its_gtid() -> Result<()> {
     let dump = async {
         let dump = tokio::process::Command::new("mariadb-dump")
             .args(["--no-defaults", "-uotter", "-potter", "-h", host, "-P", port])
-            .args(["--single-transaction", "--master-data=2", "--gtid", "--no-create-db", &schema, "load"])
+            .args([
+                "--single-transaction",
+                "--master-data=2",
+                "--gtid",
+                "--hex-blob",
+                "--no-create-db",
+                &schema,
+                "load",
+            ])
             .output();
         Ok::<_, anyhow::Error>(dump.await?)
     };

@@ -175,6 +175,36 @@ async fn columns_that_are_not_mapped_survive_a_replay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn all_targets_of_a_list_are_replayed() {
+    let mut world = World::new("list").await;
+    let schema = world.schema();
+    world.run(&format!("CREATE TABLE `{schema}`.copy (name varchar(200) UNIQUE, id int PRIMARY KEY)")).await;
+    let list = format!("mappings: [{{from: shop.tb_user, to: [{schema}.tb_user2, {schema}.copy]}}]");
+    let put = async |world: &World, state: &str| {
+        let head = "kind: pipeline\nname: users\nsource: shop\ntarget: report";
+        world.put(&format!("{head}\n{list}\nstate: {state}\n")).await;
+    };
+    put(&world, "running").await;
+    let worker = Worker::start(&world.name).await;
+    world.publish(&[Insert((1, "a")), Insert((2, "b")), Insert((3, "c"))]);
+    world.publish(&[Update((1, "a"), (1, "-")), Update((2, "b"), (2, "a")), Delete((3, "c"))]);
+    world.wait_for_offset(8).await;
+    // Each is spoiled in its own way; the copy has what the other must not have, by its second unique key.
+    world.run(&format!("DELETE FROM `{schema}`.tb_user2 WHERE id = 1")).await;
+    world.run(&format!("UPDATE `{schema}`.copy SET name = 'c' WHERE id = 2")).await;
+    put(&world, "paused").await;
+    let outcome = seek(&world, SeekTo::Earliest).await;
+    assert_eq!(outcome.state, OutcomeState::Done, "{outcome:?}");
+    put(&world, "running").await;
+    world.wait_for_offset(8).await;
+    world.wait_for_rows(&[(1, "-"), (2, "a")]).await;
+    let copy: (String,) = world.first("SELECT GROUP_CONCAT(id, name ORDER BY id) FROM copy").await;
+    assert_eq!(copy.0, "1-,2a");
+    worker.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_was_carried_out_but_not_answered_is_answered_from_the_rows() {
     let mut world = World::new("twice").await;
     world.pipeline("").await;
