@@ -132,6 +132,15 @@ mappings: [{from: shop.tb_user, to: shop.tb_user2}]
     }
 
     #[test]
+    fn a_lane_that_replays_says_so() {
+        let mut heard = heard();
+        let lane = &mut heard.pipelines[0].lanes[0];
+        (lane.state, lane.replaying, lane.error) = (LaneState::Running, true, None);
+        let status = merge(&documents(), &BTreeMap::new(), vec![info("h-1")], vec![Ok(heard)]);
+        assert!(status.text().contains("users     replaying  shop.shop.tb_user[0]"), "{}", status.text());
+    }
+
+    #[test]
     fn without_workers_and_documents() {
         assert_eq!(Status::default().text(), "There are no documents and no workers.\n");
         let status = merge(&documents(), &BTreeMap::new(), vec![], vec![]);

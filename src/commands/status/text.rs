@@ -83,6 +83,7 @@ fn lane(pipeline: &Pipeline, lane: &Lane) -> Vec<String> {
     let state = match l.state {
         _ if pipeline.state == State::Paused => "paused",
         LaneState::Claiming => "claiming",
+        LaneState::Running if l.replaying => "replaying",
         LaneState::Running => "running",
         LaneState::Retrying => "retrying",
         LaneState::Paused if l.error.is_none() => "paused",
