@@ -43,7 +43,7 @@ pub(crate) struct TablePlan {
     pub(crate) wait: Duration,
     /// Where the table begins when it is new to the pipeline.
     pub(crate) start: PipelineStart,
-    /// Whether that stands in the mapping itself.
+    /// Whether that stands in the mapping itself, so that it holds for a table which goes to another target, too.
     pub(crate) own_start: bool,
     /// Whether the document says that it stands still.
     pub(crate) paused: bool,

@@ -59,16 +59,23 @@ pub async fn standing(target: &Target, pipeline: &str) -> Result<u64> {
 /// `OT5001`, `OT1003` when the target cannot be reached, `OT5002` without the privilege; `OT4001` and `OT4009` of Kafka,
 /// then the progress is gone already, and purging again does the rest.
 pub async fn purge(cluster: &str, kafka: &KafkaOptions, target: &Target, pipeline: &str) -> Result<Purged> {
-    let mut session = connect(target).await?;
-    let mut purged = Purged::default();
-    if has_table(&mut session, &target.schema).await? {
-        let sql = format!("DELETE FROM {} WHERE `{}` = ?", progress::qualified(&target.schema), column::PIPELINE);
-        purged.progress = session.execute(&sql, vec![Value::from(pipeline)]).await.map_err(|f| f.error)?;
-    }
-    session.close().await;
+    let mut purged = Purged { progress: delete_progress(target, pipeline).await?, group: false };
     purged.group = delete_group(kafka, &names::group(cluster, pipeline)).await?;
+    // A worker that had not noticed yet may have claimed once more, from its old document's start. Now all have left.
+    purged.progress += delete_progress(target, pipeline).await?;
     tracing::info!(pipeline, progress = purged.progress, group = purged.group, "pipeline purged");
     Ok(purged)
+}
+
+async fn delete_progress(target: &Target, pipeline: &str) -> Result<u64> {
+    let mut session = connect(target).await?;
+    let mut rows = 0;
+    if has_table(&mut session, &target.schema).await? {
+        let sql = format!("DELETE FROM {} WHERE `{}` = ?", progress::qualified(&target.schema), column::PIPELINE);
+        rows = session.execute(&sql, vec![Value::from(pipeline)]).await.map_err(|f| f.error)?;
+    }
+    session.close().await;
+    Ok(rows)
 }
 
 async fn connect(target: &Target) -> Result<Session> {

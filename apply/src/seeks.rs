@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::table_of;
 use crate::consumer::lanes::Part;
 use crate::inquiry::{Inquiry, seek_offset};
 use crate::offsets::{connect, lanes, place, read_positions};
@@ -246,6 +247,8 @@ impl Seeks {
                 next_offset: f.offset,
                 ordinal: f.ordinal,
                 generation: f.generation,
+                from: f.from,
+                targets: world.targets(&f.part.topic),
             })
             .collect();
         let mut session = connect(&world.target).await?;
@@ -274,6 +277,15 @@ struct World {
     pipeline: Pipeline,
     source: Source,
     target: Target,
+}
+
+impl World {
+    /// Where a topic's table goes, as a progress row keeps it; `None` where that is not known.
+    fn targets(&self, topic: &str) -> Option<String> {
+        let table = table_of(self.source.prefix(), topic)?;
+        let mapping = self.pipeline.mapping_for(&table)?;
+        Some(schemas::progress::targets(&mapping.to.of(&table)))
+    }
 }
 
 /// Why nothing was moved, and what is available instead.

@@ -1,6 +1,8 @@
 //! The progress table of a target: how far each lane is, in the same database as the rows, moved in the same
 //! transaction. Its DDL is a contract: other versions of Otter and people read it.
 
+use crate::table::TableName;
+
 /// Name of the table within the target document's `schema`.
 pub const TABLE: &str = "progress";
 
@@ -45,10 +47,12 @@ pub mod column {
     pub const REPLAY_MISSING: &str = "replay_missing";
     /// GTID position that the lane began behind: events of transactions in it are passed over. NULL: none, or passed.
     pub const START_GTID: &str = "start_gtid";
+    /// The target tables that the position speaks of, as [`super::targets`] writes them. NULL: those of the next claim.
+    pub const TARGETS: &str = "targets";
 }
 
 /// All column names in the table's order.
-pub const COLUMNS: [&str; 18] = [
+pub const COLUMNS: [&str; 19] = [
     column::PIPELINE,
     column::TOPIC,
     column::PARTITION,
@@ -67,10 +71,11 @@ pub const COLUMNS: [&str; 18] = [
     column::REPLAY_REMOVED,
     column::REPLAY_MISSING,
     column::START_GTID,
+    column::TARGETS,
 ];
 
 /// The columns that came after the table's first version, and their definitions.
-const LATER: [(&str, &str); 8] = [
+const LATER: [(&str, &str); 9] = [
     (column::GENERATION, "int NOT NULL DEFAULT 0"),
     (column::REPLAY_UNTIL, "bigint NOT NULL DEFAULT -1"),
     (column::REPLAY_PAST, "varchar(512) NOT NULL DEFAULT ''"),
@@ -79,6 +84,7 @@ const LATER: [(&str, &str); 8] = [
     (column::REPLAY_REMOVED, "bigint NOT NULL DEFAULT 0"),
     (column::REPLAY_MISSING, "bigint NOT NULL DEFAULT 0"),
     (column::START_GTID, "text NULL"),
+    (column::TARGETS, "text NULL"),
 ];
 
 /// Quotes an identifier for MySQL and MariaDB.
@@ -89,6 +95,25 @@ pub fn quote(identifier: &str) -> String {
 /// The table's name, quoted, with its schema.
 pub fn qualified(schema: &str) -> String {
     format!("{}.{}", quote(schema), quote(TABLE))
+}
+
+/// Target tables as a progress row keeps them, in order: `[["shop","tb_user2"]]`.
+pub fn targets(tables: &[TableName]) -> String {
+    let mut names: Vec<(&str, &str)> = tables.iter().map(|t| (t.schema.as_str(), t.table.as_str())).collect();
+    names.sort_unstable();
+    serde_json::json!(names).to_string()
+}
+
+/// Whether some of the tables are not among those that a progress row speaks of. A text that cannot be read speaks of none.
+pub fn leads_elsewhere(had: &str, tables: &[TableName]) -> bool {
+    let had = read_targets(had);
+    !tables.iter().all(|table| had.contains(table))
+}
+
+/// The tables of a text that [`targets`] wrote.
+pub fn read_targets(text: &str) -> Vec<TableName> {
+    let names: Vec<(String, String)> = serde_json::from_str(text).unwrap_or_default();
+    names.into_iter().map(|(schema, table)| TableName::new(schema, table)).collect()
 }
 
 /// `CREATE DATABASE IF NOT EXISTS`, for the schema.
@@ -156,8 +181,17 @@ mod tests {
             sql.starts_with("ALTER TABLE `otter`.`progress` ADD COLUMN `generation` int NOT NULL DEFAULT 0, "),
             "{sql}"
         );
-        assert_eq!(sql.matches("ADD COLUMN").count(), 8);
-        assert_eq!(alter_table("otter", &all[..17]).expect("one").matches("ADD COLUMN").count(), 1);
+        assert_eq!(sql.matches("ADD COLUMN").count(), 9);
+        assert_eq!(alter_table("otter", &all[..18]).expect("one").matches("ADD COLUMN").count(), 1);
+    }
+
+    #[test]
+    fn targets_are_read_back() {
+        let tables = [TableName::new("b", "a.\"`"), TableName::new("a", "x")];
+        let text = targets(&tables);
+        assert_eq!(text, r#"[["a","x"],["b","a.\"`"]]"#);
+        assert!(!leads_elsewhere(&text, &tables) && !leads_elsewhere(&text, &tables[1..]) && !leads_elsewhere("", &[]));
+        assert!(leads_elsewhere(&targets(&tables[1..]), &tables) && leads_elsewhere("?", &tables));
     }
 
     #[test]

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use schemas::documents::PipelineStart;
+use schemas::progress::leads_elsewhere;
 use schemas::{Code, Error, Reaction};
 use tokio::sync::oneshot;
 
@@ -236,9 +237,11 @@ impl LaneTask {
         self.services.catalog.admit(config, table, &mut pooled).await?;
         let key =
             LaneKey { pipeline: config.name.clone(), topic: self.part.topic.clone(), partition: self.part.partition };
-        let owner = progress::owner(pooled.session(), config.pool.schema(), &key).await?;
-        let mut start = Start { next_offset: now.low, ordinal: -1, topic_id: now.id.clone(), gtid: None };
-        if owner.is_none() {
+        let (owner, had) = progress::owner(pooled.session(), config.pool.schema(), &key).await?.unzip();
+        let elsewhere = had.flatten().is_some_and(|had| leads_elsewhere(&had, &table.to));
+        let (targets, anew) = (table.to.clone(), elsewhere && table.own_start);
+        let mut start = Start { next_offset: now.low, ordinal: -1, topic_id: now.id.clone(), gtid: None, targets, anew };
+        if owner.is_none() || anew {
             // Looking for it may take longer than the server keeps an idle connection.
             pooled.give_back();
             self.find_start(table, &now, &mut start).await?;
@@ -288,6 +291,9 @@ impl LaneTask {
         let token = self.state.tokens.fresh();
         let (mut lane, claimed) = Lane::claim(pooled.session(), config.pool.schema(), key, &token, start).await?;
         lane.set_document_version(config.version);
+        if claimed.new {
+            self.state.beyond_start = 0;
+        }
         self.state.held = Some(lane);
         Ok(claimed)
     }

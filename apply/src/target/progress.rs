@@ -8,6 +8,7 @@
 use mysql_async::Value;
 use schemas::gtid::GtidPosition;
 use schemas::progress::{self, column};
+use schemas::table::TableName;
 use schemas::{Code, Error};
 
 use super::connection::Session;
@@ -42,6 +43,10 @@ pub struct Start {
     pub topic_id: String,
     /// Events of transactions in this position are passed over.
     pub gtid: Option<GtidPosition>,
+    /// The target tables.
+    pub targets: Vec<TableName>,
+    /// Whether a lane begins here too whose row speaks of other tables.
+    pub anew: bool,
 }
 
 /// What the progress row said when it was claimed.
@@ -317,25 +322,31 @@ impl Lane {
     }
 }
 
-/// The token in a lane's progress row, without waiting for whoever writes; `None` when there is no row.
+/// The token in a lane's progress row and the targets it speaks of, without waiting for whoever writes; `None` when
+/// there is no row.
 ///
 /// # Errors
 /// Lost connections; refusals.
-pub async fn owner(session: &mut Session, schema: &str, key: &LaneKey) -> Result<Option<String>, Failure> {
+pub async fn owner(
+    session: &mut Session,
+    schema: &str,
+    key: &LaneKey,
+) -> Result<Option<(String, Option<String>)>, Failure> {
     let sql = format!(
-        "SELECT `{}` FROM {} WHERE `{}` = ? AND `{}` = ? AND `{}` = ?",
+        "SELECT `{}`, `{}` FROM {} WHERE `{}` = ? AND `{}` = ? AND `{}` = ?",
         column::OWNER,
+        column::TARGETS,
         progress::qualified(schema),
         column::PIPELINE,
         column::TOPIC,
         column::PARTITION
     );
     let identity = vec![Value::from(&key.pipeline), Value::from(&key.topic), Value::from(key.partition)];
-    Ok(session.find::<(String,)>(&sql, identity).await?.map(|(owner,)| owner))
+    session.find(&sql, identity).await
 }
 
 /// Position, ordinal, topic id, generation, and how far the lane replays, as the row has them.
-type Row = (i64, i64, String, i32, i64, String, Option<String>);
+type Row = (i64, i64, String, i32, i64, String, Option<String>, Option<String>);
 
 async fn claim_row(
     session: &mut Session,
@@ -353,17 +364,25 @@ async fn claim_row(
         column::REPLAY_UNTIL,
         column::REPLAY_PAST,
         column::START_GTID,
+        column::TARGETS,
     ];
     let select = format!("SELECT {} FROM {table} WHERE {matches} FOR UPDATE", columns.map(progress::quote).join(", "));
     session.run("START TRANSACTION").await?;
     let mut row: Option<Row> = session.find(&select, identity(key)).await?;
     let mut new = false;
     if row.is_none() {
-        let columns = [column::NEXT_OFFSET, column::ORDINAL, column::TOPIC_ID, column::OWNER, column::START_GTID];
+        let columns = [
+            column::NEXT_OFFSET,
+            column::ORDINAL,
+            column::TOPIC_ID,
+            column::OWNER,
+            column::START_GTID,
+            column::TARGETS,
+        ];
         let gtid = start.gtid.as_ref().map(ToString::to_string);
         let mut values = identity(key);
         values.extend([start.next_offset.into(), start.ordinal.into(), (&start.topic_id).into(), token.into()]);
-        values.push(gtid.into());
+        values.extend([gtid.into(), progress::targets(&start.targets).into()]);
         match session.execute(&insert_sql(table, &columns), values).await {
             Ok(_) => new = true,
             // Somebody else made the row between the two statements; the next SELECT waits for it.
@@ -372,20 +391,79 @@ async fn claim_row(
         }
         row = session.find(&select, identity(key)).await?;
     }
-    let Some((next_offset, ordinal, topic_id, generation, until, past, gtid)) = row else {
+    if let Some((offset, .., until, _, _, Some(had))) = &row
+        && let Some(speaks) = other_targets(key, had, start)?
+    {
+        begin_anew(session, table, key, (offset.max(until), speaks), start).await?;
+        new = true;
+        row = session.find(&select, identity(key)).await?;
+    }
+    let Some((next_offset, ordinal, topic_id, generation, until, past, gtid, _)) = row else {
         return Err(Failure {
             fault: Fault::Busy,
             error: Error::new(Code::TargetBusy, format!("{key}: the progress row went away while it was claimed")),
         });
     };
-    let start = gtid.map(|text| text.parse()).transpose().map_err(|error: Error| {
+    let behind = gtid.map(|text| text.parse()).transpose().map_err(|error: Error| {
         let message = format!("{key}: `{}` of the progress row: {}", column::START_GTID, error.message());
         Failure { fault: Fault::Refused, error: Error::new(Code::TargetTable, message) }
     })?;
-    let mut values = vec![Value::from(token)];
+    let mut values = vec![Value::from(token), progress::targets(&start.targets).into()];
     values.extend(identity(key));
-    session.execute(&format!("UPDATE {table} SET `{}` = ? WHERE {matches}", column::OWNER), values).await?;
-    Ok((Claimed { next_offset, ordinal, topic_id, new }, Replay { generation, until, past, start }))
+    let sql = format!("UPDATE {table} SET `{}` = ?, `{}` = ? WHERE {matches}", column::OWNER, column::TARGETS);
+    session.execute(&sql, values).await?;
+    Ok((Claimed { next_offset, ordinal, topic_id, new }, Replay { generation, until, past, start: behind }))
+}
+
+/// Whether the position is none of the lane's tables, because one is not among those that it speaks of: then, whether it
+/// speaks of another of them. `None` when it holds for all.
+fn other_targets(key: &LaneKey, had: &str, start: &Start) -> Result<Option<bool>, Failure> {
+    if !progress::leads_elsewhere(had, &start.targets) {
+        return Ok(None);
+    }
+    if start.anew {
+        let had = progress::read_targets(had);
+        return Ok(Some(start.targets.iter().any(|table| had.contains(table))));
+    }
+    let message = format!(
+        "{key}: the table goes to {} now, and its progress is that of {had}; give its mapping a `start` that says where the \
+         new target begins",
+        progress::targets(&start.targets)
+    );
+    Err(Failure { fault: Fault::Refused, error: Error::new(Code::StartRequired, message) })
+}
+
+/// Sets a lane back to its start. What a table that stays among its targets has up to `until` is replayed.
+async fn begin_anew(
+    session: &mut Session,
+    table: &str,
+    key: &LaneKey,
+    (until, replays): (&i64, bool),
+    start: &Start,
+) -> Result<(), Failure> {
+    let set = [
+        column::NEXT_OFFSET,
+        column::ORDINAL,
+        column::TOPIC_ID,
+        column::START_GTID,
+        column::REPLAY_UNTIL,
+        column::TARGETS,
+    ];
+    let set: Vec<String> = set.iter().map(|name| format!("`{name}` = ?")).collect();
+    let sql = format!(
+        "UPDATE {table} SET {}, `{}` = 0, `{}` = '', {} WHERE {}",
+        set.join(", "),
+        column::GENERATION,
+        column::REPLAY_PAST,
+        no_counts(),
+        matches_key()
+    );
+    let gtid = start.gtid.as_ref().map(ToString::to_string);
+    let mut values = vec![start.next_offset.into(), start.ordinal.into(), (&start.topic_id).into(), gtid.into()];
+    values.extend([Value::from(if replays { *until } else { -1 }), progress::targets(&start.targets).into()]);
+    values.extend(identity(key));
+    session.execute(&sql, values).await?;
+    Ok(())
 }
 
 /// The parameters of [`matches_key`].

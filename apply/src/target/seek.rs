@@ -7,6 +7,7 @@
 use mysql_async::prelude::FromRow;
 use mysql_async::{FromRowError, Row, Value};
 use schemas::progress::{self, column};
+use schemas::{Code, Error};
 
 use super::connection::Session;
 use super::failure::{Failure, Fault};
@@ -122,6 +123,10 @@ pub struct Move {
     pub ordinal: i64,
     /// Generation of that ordinal.
     pub generation: i32,
+    /// The offset that the row was seen at when the rest was found out; `None`: there was no row.
+    pub from: Option<i64>,
+    /// The target tables that the position is to speak of; `None`: those that it speaks of.
+    pub targets: Option<String>,
 }
 
 /// What became of the lanes.
@@ -136,7 +141,8 @@ pub enum Moved {
 /// Moves the lanes, all or none, for the request of this id.
 ///
 /// # Errors
-/// [`Fault::Busy`] while an owner still writes; lost connections (it may have been done); refusals.
+/// [`Fault::Busy`] while an owner still writes, or when a lane has moved since it was looked at; lost connections (it may
+/// have been done); refusals.
 pub async fn seek(session: &mut Session, schema: &str, request: &str, moves: &[Move]) -> Result<Moved, Failure> {
     match seek_rows(session, &progress::qualified(schema), request, moves).await {
         Ok(moved) => {
@@ -166,7 +172,8 @@ async fn seek_rows(session: &mut Session, table: &str, request: &str, moves: &[M
         format!("SELECT {} FROM {table} WHERE {} FOR UPDATE", read.map(progress::quote).join(", "), matches_key());
     let set = read.map(|name| format!("`{name}` = ?")).join(", ");
     let update = format!(
-        "UPDATE {table} SET {set}, `{}` = '', `{}` = NULL, {} WHERE {}",
+        "UPDATE {table} SET {set}, `{0}` = COALESCE(?, `{0}`), `{1}` = '', `{2}` = NULL, {3} WHERE {4}",
+        column::TARGETS,
         column::OWNER,
         column::START_GTID,
         no_counts(),
@@ -179,10 +186,15 @@ async fn seek_rows(session: &mut Session, table: &str, request: &str, moves: &[M
         let row: Option<(i64, i64, i32, String, String, i64, String)> =
             session.find(&select, identity(&to.key)).await?;
         let (mut ordinal, mut until, mut past) = (to.ordinal, -1, String::new());
-        if let Some((offset, applied, generation, topic_id, done, replay_until, replay_past)) = &row {
-            if done == request {
-                return Ok(Moved::Before);
-            }
+        if row.as_ref().is_some_and(|(.., done, _, _)| done == request) {
+            return Ok(Moved::Before);
+        }
+        // Also a worker that slept after it looked, while another carried out this request and a later one.
+        if row.as_ref().map(|(offset, ..)| *offset) != to.from {
+            let message = format!("{} has moved since its position was looked at", to.key);
+            return Err(Failure { fault: Fault::Busy, error: Error::new(Code::TargetBusy, message) });
+        }
+        if let Some((offset, applied, generation, topic_id, _, replay_until, replay_past)) = &row {
             let same_topic = topic_id.is_empty() || *topic_id == to.topic_id;
             if same_topic {
                 until = (*offset).max(*replay_until);
@@ -197,7 +209,7 @@ async fn seek_rows(session: &mut Session, table: &str, request: &str, moves: &[M
         let position =
             [to.next_offset.into(), ordinal.into(), to.generation.into(), (&to.topic_id).into(), request.into()];
         if row.is_some() {
-            let values = position.into_iter().chain([until.into(), past.into()]).chain(identity(&to.key));
+            let values = position.into_iter().chain([until.into(), past.into(), (&to.targets).into()]).chain(identity(&to.key));
             session.execute(&update, values.collect()).await?;
         } else {
             let values: Vec<Value> = identity(&to.key).into_iter().chain(position).collect();

@@ -360,3 +360,54 @@ async fn a_random_history_replayed_from_a_random_point_is_equal() {
     worker.stop().await;
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_goes_elsewhere_begins_there_at_its_start() {
+    let mut world = World::new("elsewhere").await;
+    world.pipeline("").await;
+    let worker = Worker::start(&world.name).await;
+    world.publish(&[Insert((1, "a")), Insert((2, "b"))]);
+    world.wait_for_rows(&[(1, "a"), (2, "b")]).await;
+    let schema = world.schema();
+    for copy in ["copy", "copy2"] {
+        world.run(&format!("CREATE TABLE `{schema}`.{copy} LIKE `{schema}`.tb_user2")).await;
+    }
+    let document = |to: &str, start: &str| {
+        let mapping = format!("{{from: shop.tb_user, to: {to}{start}}}");
+        format!("kind: pipeline\nname: users\nsource: shop\ntarget: report\nmappings: [{mapping}]\n")
+    };
+    // Stored without the checks of a put, as after a mapping that was taken out in between.
+    world.put(&document(&format!("{schema}.copy"), "")).await;
+    let lane = worker.wait_for_lane(LaneState::Paused).await;
+    assert_eq!(lane.error.expect("an error").code, "OT1033");
+    world.publish(&[Insert((3, "c"))]);
+    world.put(&document(&format!("{schema}.copy"), ", start: earliest")).await;
+    let count = |table: &str| format!("SELECT COUNT(*) FROM `{schema}`.{table}");
+    wait_for_count(&mut world, &count("copy"), 3).await;
+    assert_eq!(world.rows().await.len(), 2, "the old one stays");
+    // One that stays in the list is replayed, one that comes begins empty; then strict at both.
+    world.put(&document(&format!("[{schema}.copy, {schema}.copy2]"), ", start: earliest")).await;
+    wait_for_count(&mut world, &count("copy2"), 3).await;
+    world.publish(&[Insert((4, "d"))]);
+    wait_for_count(&mut world, &count("copy2"), 4).await;
+    wait_for_count(&mut world, &count("copy"), 4).await;
+    // Leaving one out asks for nothing and begins nothing anew.
+    world.put(&document(&format!("{schema}.copy2"), "")).await;
+    world.publish(&[Insert((5, "e"))]);
+    wait_for_count(&mut world, &count("copy2"), 5).await;
+    assert_eq!(world.first::<i64>(&count("copy")).await, 4);
+    worker.stop().await;
+    world.end().await;
+}
+
+async fn wait_for_count(world: &mut World, count: &str, wanted: i64) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        let seen: i64 = world.first(count).await;
+        if seen == wanted {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{count}: {seen}, not {wanted}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}

@@ -18,5 +18,6 @@ CREATE TABLE IF NOT EXISTS `otter`.`progress` (
   `replay_removed` bigint NOT NULL DEFAULT 0,
   `replay_missing` bigint NOT NULL DEFAULT 0,
   `start_gtid` text NULL,
+  `targets` text NULL,
   PRIMARY KEY (`pipeline`, `topic`, `partition`)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
