@@ -5,6 +5,7 @@
 //! same topics, documents and progress rows, so all workers come to the same end: a named table goes before one that
 //! a pattern matched, one that has progress before one that has none, then the smaller name.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,8 @@ use crate::inquiry::Inquiry;
 use crate::pool::Pooled;
 use crate::target::progress::{LaneKey, owner};
 
-/// How old the list of topics may be. The topics of lanes that claim are in it: they were there before.
+/// How old the list of topics may be; and the topic of whoever asks must be in it, so that of two tables that appear
+/// within that time one sees the other.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// The writers, as known last.
@@ -30,6 +32,7 @@ pub(crate) struct Catalog {
 struct Known {
     at: Instant,
     world: Arc<World>,
+    topics: HashSet<String>,
     writers: Arc<Writers>,
 }
 
@@ -46,7 +49,7 @@ impl Catalog {
         if table.named {
             return Ok(());
         }
-        let writers = self.writers(&config.world).await?;
+        let writers = self.writers(config, table).await?;
         let address = config.target().address.to_string();
         let own = self.has_progress(config, (&config.name, table), pooled).await?;
         for (to, other) in writers.others((&config.name, &table.from), &address, &table.to) {
@@ -63,12 +66,19 @@ impl Catalog {
         Ok(())
     }
 
-    async fn writers(&self, world: &Arc<World>) -> Result<Arc<Writers>> {
+    async fn writers(&self, config: &Config, table: &TablePlan) -> Result<Arc<Writers>> {
+        let world = &config.world;
+        let own = world.source(config.source_name()).map(|source| names::topic(source.prefix(), &table.from));
+        let fresh = |k: &&Known| {
+            k.at.elapsed() < FRESH
+                && Arc::ptr_eq(&k.world, world)
+                && own.as_ref().is_none_or(|own| k.topics.contains(own))
+        };
         let mut known = self.known.lock().await;
-        if let Some(known) = known.as_ref().filter(|k| k.at.elapsed() < FRESH && Arc::ptr_eq(&k.world, world)) {
+        if let Some(known) = known.as_ref().filter(fresh) {
             return Ok(Arc::clone(&known.writers));
         }
-        let topics = self.inquiry.topics().await?;
+        let topics: HashSet<String> = self.inquiry.topics().await?.into_iter().collect();
         let tables: Vec<_> = topics
             .iter()
             .flat_map(|topic| {
@@ -77,7 +87,7 @@ impl Catalog {
             })
             .collect();
         let writers = Arc::new(Writers::new(world, tables));
-        *known = Some(Known { at: Instant::now(), world: Arc::clone(world), writers: Arc::clone(&writers) });
+        *known = Some(Known { at: Instant::now(), world: Arc::clone(world), topics, writers: Arc::clone(&writers) });
         Ok(writers)
     }
 

@@ -18,6 +18,8 @@ pub(crate) enum News {
     Nothing,
     /// The lane must claim again.
     Concern,
+    /// Other documents changed: a table that a pattern matched may have to give way to another.
+    Others,
     /// The pipeline ends.
     End,
 }
@@ -78,8 +80,10 @@ impl Settings {
             self.receiver.mark_changed();
             return News::Concern;
         }
+        let others =
+            !Arc::ptr_eq(&now.world, &self.config.world) && self.plan.as_ref().as_ref().is_some_and(|p| !p.named);
         self.config = now;
-        News::Nothing
+        if others { News::Others } else { News::Nothing }
     }
 
     /// Waits for a change that concerns the table.

@@ -31,6 +31,7 @@ const BEYOND_START: u64 = 1000;
 enum Wake {
     Stop,
     Claim,
+    Others,
     Records,
     Pass(i64),
 }
@@ -59,7 +60,7 @@ impl LaneTask {
             let pooled = match wake {
                 Wake::Stop => return Turn::Stop,
                 Wake::Claim => return Turn::Again,
-                Wake::Records | Wake::Pass(_) => tokio::select! {
+                Wake::Others | Wake::Records | Wake::Pass(_) => tokio::select! {
                     biased;
                     () = stop.cancelled() => return Turn::Stop,
                     pooled = pool.acquire() => pooled,
@@ -71,6 +72,10 @@ impl LaneTask {
             };
             let done = match wake {
                 Wake::Pass(mark) => self.pass(mark, &mut pooled).await,
+                Wake::Others => {
+                    let admitted = self.services.catalog.admit(self.settings.config(), table, &mut pooled).await;
+                    admitted.map_err(Turn::from)
+                }
                 _ => {
                     self.gather(table).await;
                     self.batch(table, &mut pooled).await
@@ -94,6 +99,7 @@ impl LaneTask {
             match self.settings.look() {
                 News::Nothing => {}
                 News::Concern => return Wake::Claim,
+                News::Others => return Wake::Others,
                 News::End => return Wake::Stop,
             }
             // One chunk is enough to know; the rest is taken with a connection in hand.
@@ -108,7 +114,11 @@ impl LaneTask {
             tokio::select! {
                 biased;
                 () = self.handle.stop.cancelled() => return Wake::Stop,
-                news = self.settings.concern() => return if news == News::End { Wake::Stop } else { Wake::Claim },
+                news = self.settings.concern() => return match news {
+                    News::End => Wake::Stop,
+                    News::Others => Wake::Others,
+                    News::Concern | News::Nothing => Wake::Claim,
+                },
                 () = self.handle.recheck.notified() => {
                     // If the error was this lane's, librdkafka fetches nothing more for it, even if the position turns
                     // out to be right by now.

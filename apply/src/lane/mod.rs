@@ -240,7 +240,8 @@ impl LaneTask {
         let (owner, had) = progress::owner(pooled.session(), config.pool.schema(), &key).await?.unzip();
         let elsewhere = had.flatten().is_some_and(|had| leads_elsewhere(&had, &table.to));
         let (targets, anew) = (table.to.clone(), elsewhere && table.own_start);
-        let mut start = Start { next_offset: now.low, ordinal: -1, topic_id: now.id.clone(), gtid: None, targets, anew };
+        let mut start =
+            Start { next_offset: now.low, ordinal: -1, topic_id: now.id.clone(), gtid: None, targets, anew };
         if owner.is_none() || anew {
             // Looking for it may take longer than the server keeps an idle connection.
             pooled.give_back();

@@ -26,6 +26,8 @@ pub(crate) struct TargetColumn {
     pub(crate) scale: Option<u64>,
     /// Declared length in bytes, of strings.
     pub(crate) octets: u64,
+    /// Declared length of strings: characters, or bytes of the TEXT types.
+    pub(crate) length: u64,
     pub(crate) fraction_digits: u8,
     pub(crate) collation: Option<String>,
     pub(crate) charset: Option<String>,
@@ -147,7 +149,8 @@ async fn read_columns(session: &mut Session, name: &TableName) -> Result<Vec<Tar
     let rows: Vec<mysql_async::Row> = session
         .rows(
             "SELECT COLUMN_NAME, LOWER(DATA_TYPE), COLUMN_TYPE, IS_NULLABLE, EXTRA, COLUMN_DEFAULT, NUMERIC_PRECISION, \
-             NUMERIC_SCALE, CHARACTER_OCTET_LENGTH, DATETIME_PRECISION, COLLATION_NAME, CHARACTER_SET_NAME \
+             NUMERIC_SCALE, CHARACTER_OCTET_LENGTH, DATETIME_PRECISION, COLLATION_NAME, CHARACTER_SET_NAME, \
+             CHARACTER_MAXIMUM_LENGTH \
              FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION",
             vec![Value::from(&name.schema), Value::from(&name.table)],
         )
@@ -179,6 +182,7 @@ fn target_column(row: &mysql_async::Row) -> Option<TargetColumn> {
         precision: number(6)?.unwrap_or(0),
         scale: number(7)?,
         octets: number(8)?.unwrap_or(0),
+        length: number(12)?.unwrap_or(0),
         fraction_digits: number(9)?.unwrap_or(0).min(6) as u8,
         collation: text(10)?,
         charset: text(11)?,

@@ -209,7 +209,8 @@ async fn seek_rows(session: &mut Session, table: &str, request: &str, moves: &[M
         let position =
             [to.next_offset.into(), ordinal.into(), to.generation.into(), (&to.topic_id).into(), request.into()];
         if row.is_some() {
-            let values = position.into_iter().chain([until.into(), past.into(), (&to.targets).into()]).chain(identity(&to.key));
+            let values =
+                position.into_iter().chain([until.into(), past.into(), (&to.targets).into()]).chain(identity(&to.key));
             session.execute(&update, values.collect()).await?;
         } else {
             let values: Vec<Value> = identity(&to.key).into_iter().chain(position).collect();

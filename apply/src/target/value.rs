@@ -59,9 +59,10 @@ pub(crate) enum Bind {
     Time {
         step: i64,
     },
-    /// `trims`: CHAR drops trailing spaces. `foreign`: its character set, where UTF-8 is not its bytes.
+    /// `trims`: CHAR drops trailing spaces. `characters`: VARCHAR drops those beyond so many, in strict mode too. `foreign`: its character set, where UTF-8 is not its bytes.
     Text {
         trims: bool,
+        characters: Option<u64>,
         repertoire: Repertoire,
         foreign: Option<Arc<str>>,
     },
@@ -123,7 +124,12 @@ impl Bind {
             (DatumKind::Text | DatumKind::Enum | DatumKind::Set | DatumKind::Json, _) if text => {
                 let charset = column.charset.as_deref();
                 let foreign = charset.filter(|name| !matches!(*name, "utf8mb4" | "utf8mb3" | "utf8" | "ascii"));
-                Self::Text { trims: ty == "char", repertoire: Repertoire::of(charset), foreign: foreign.map(Arc::from) }
+                Self::Text {
+                    trims: ty == "char",
+                    characters: (ty == "varchar").then_some(column.length),
+                    repertoire: Repertoire::of(charset),
+                    foreign: foreign.map(Arc::from),
+                }
             }
             (DatumKind::Json, "json") => Self::Json { foreign: false },
             (DatumKind::Text, "json") => Self::Json { foreign: true },
@@ -178,9 +184,12 @@ impl Bind {
                 fits(micros, *step)?;
                 Value::from(time(micros)?)
             }
-            (Self::Text { trims, repertoire, .. }, Datum::Text(text)) => {
+            (Self::Text { trims, characters, repertoire, .. }, Datum::Text(text)) => {
                 if *trims && text.ends_with(' ') {
                     return Err("ends in a space, which CHAR drops".into());
+                }
+                if text.ends_with(' ') && characters.is_some_and(|most| text.chars().count() as u64 > most) {
+                    return Err("is longer than the column, which drops the spaces at its end".into());
                 }
                 if !repertoire.holds(text) {
                     return Err("has a character that the column's character set lacks".into());

@@ -128,7 +128,14 @@ impl Place {
     /// Claims the test's lane.
     pub(crate) async fn claim(&self, session: &mut Session, token: &str) -> Result<(Lane, Claimed), Failure> {
         let key = LaneKey { pipeline: "p".into(), topic: "shop.a.t".into(), partition: 0 };
-        let start = Start { next_offset: 0, ordinal: -1, topic_id: "topic".into(), gtid: None, targets: Vec::new(), anew: false };
+        let start = Start {
+            next_offset: 0,
+            ordinal: -1,
+            topic_id: "topic".into(),
+            gtid: None,
+            targets: Vec::new(),
+            anew: false,
+        };
         Lane::claim(session, &self.schema, key, token, &start).await
     }
 

@@ -232,7 +232,7 @@ async fn values_that_would_change_are_refused(server: Server) {
     let mut good = vec![Val::Null; names.len()];
     good[0] = Val::Int(1);
     good[7] = Val::Int(5);
-    let bad: [(usize, Val); 11] = [
+    let bad: [(usize, Val); 12] = [
         (1, text("secret ")),
         (2, Val::Bytes(vec![1])),
         (3, Val::Int(120)),
@@ -242,6 +242,7 @@ async fn values_that_would_change_are_refused(server: Server) {
         (7, Val::Null),
         (8, Val::Int(300)),
         (9, text("secret")),
+        (9, text("abc ")),
         (10, text("secret\u{1f600}")),
         (11, Val::Int(99)),
     ];
@@ -266,7 +267,7 @@ async fn values_that_would_change_are_refused(server: Server) {
         }
         assert_eq!(lane.next_offset(), offset + 1);
     }
-    assert_eq!(place.rows("SELECT COUNT(*) FROM t").await, ["11"]);
+    assert_eq!(place.rows("SELECT COUNT(*) FROM t").await, ["12"]);
     place.drop().await;
 }
 
