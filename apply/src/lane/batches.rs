@@ -282,6 +282,8 @@ impl LaneTask {
         self.settle(passed.map(|()| BatchOutcome::default()))?;
         self.moved(to.0, to.1);
         self.report.passed(mark);
+        // A replay may end behind a control record.
+        self.show_replay();
         Ok(())
     }
 }
