@@ -30,6 +30,9 @@ const ANSWER_WAIT: &str = "60";
 /// How often a request is looked at that takes longer.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Hosts that are this machine.
+const LOCAL: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
+
 /// Asks the admin API.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -45,15 +48,16 @@ impl Client {
     /// `OT1004` when the URL is none, `OT1003` when the reference to the token leads nowhere.
     pub(crate) fn new(config: &Config) -> Result<Self> {
         let url = config.api_url()?;
-        let wrong = |why: &str| Error::new(Code::ConfigInvalid, format!("client.url: {url:?} {why}"));
-        let base: Url = url.parse().map_err(|_| wrong("is not a URL"))?;
-        if !["http", "https"].contains(&base.scheme()) || base.host().is_none() {
-            return Err(wrong("is not an http or https URL"));
-        }
-        let http = reqwest::Client::builder()
+        let base = base(&url)?;
+        let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .timeout(ANSWER)
-            .redirect(reqwest::redirect::Policy::none())
+            .redirect(reqwest::redirect::Policy::none());
+        if base.host_str().is_some_and(|host| LOCAL.contains(&host)) {
+            // A proxy would look on its own machine, and would see the token.
+            http = http.no_proxy();
+        }
+        let http = http
             .build()
             .map_err(|e| Error::new(Code::AdminUnreachable, format!("no HTTP client: {e}")).with_source(e))?;
         Ok(Self { http, base, token: config.client.token()? })
@@ -209,7 +213,36 @@ impl Client {
     }
 }
 
+/// The URL of the API. Its text is not repeated: somebody may have written a password into it.
+fn base(url: &str) -> Result<Url> {
+    let wrong = |why: String| Err(Error::new(Code::ConfigInvalid, format!("client.url: {why}")));
+    match url.parse::<Url>() {
+        Err(e) => wrong(format!("this is not a URL: {e}")),
+        Ok(url) if !["http", "https"].contains(&url.scheme()) || url.host().is_none() => {
+            wrong("this is not an http or https URL".to_owned())
+        }
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            wrong("it holds a user or password; `client.token` or OTTER_TOKEN is for that".to_owned())
+        }
+        Ok(url) => Ok(url),
+    }
+}
+
 fn is_json(answer: &Response) -> bool {
     let media = answer.headers().get(reqwest::header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
     media.is_some_and(|m| m.starts_with("application/json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_that_cannot_work_are_refused_without_repeating_them() {
+        assert!(base("https://otter.example:8010/behind/a/proxy").is_ok());
+        for url in ["http//u:hunter2@x", "u:hunter2@x:1", "ftp://hunter2", "http://u:hunter2@x", "http://hunter2@x"] {
+            let e = base(url).expect_err("refused").to_string();
+            assert!(e.starts_with("OT1004: client.url: ") && !e.contains("hunter2"), "{e}");
+        }
+    }
 }

@@ -78,7 +78,7 @@ pub(crate) async fn run(config: &Config, roles: Roles) -> Result<()> {
     let http = tokio::spawn(admin::serve(listener, context, answered.clone()));
     let result = process.run(roles).await;
     answered.cancel();
-    let served = http.await.unwrap_or_else(|e| Err(failed("the HTTP server", &e)));
+    let served = http.await.map_err(|e| failed("the HTTP server", &e));
     if result.is_ok() {
         info!("ended");
     }

@@ -28,7 +28,7 @@ pub(crate) fn router(context: AdminContext) -> Router {
         guarded = guarded.route("/metrics", get(metrics));
     }
     if context.admin {
-        let registry = registry::router(context.services.coordination()).layer(from_fn(auth::registry_role));
+        let registry = registry::router(context.services.clone()).layer(from_fn(auth::registry_role));
         guarded = guarded.merge(api::router()).nest_service("/registry", registry);
     }
     guarded

@@ -11,6 +11,7 @@ mod auth;
 pub mod control;
 mod endpoints;
 mod registry;
+mod server;
 pub mod tools;
 
 use std::net::SocketAddr;
@@ -80,7 +81,7 @@ impl AdminContext {
     /// # Errors
     /// `OT2001` as long as ZooKeeper was not reached.
     pub fn control(&self) -> Result<&Control> {
-        self.services.0.control.get().ok_or_else(auth::not_connected)
+        self.services.control().ok_or_else(auth::not_connected)
     }
 }
 
@@ -90,7 +91,6 @@ pub struct Services(Arc<Late>);
 
 #[derive(Debug, Default)]
 struct Late {
-    coordination: Arc<OnceLock<Coordination>>,
     guard: OnceLock<Guard>,
     control: OnceLock<Control>,
 }
@@ -105,14 +105,13 @@ impl Services {
         let control = Control::new(coordination.clone(), tools)?;
         // Already set: the first one is as good.
         self.0.guard.get_or_init(|| guard);
-        self.0.coordination.get_or_init(|| coordination.clone());
         self.0.control.get_or_init(|| control);
         Ok(())
     }
 
-    /// The connection, as soon as there is one.
-    fn coordination(&self) -> Arc<OnceLock<Coordination>> {
-        Arc::clone(&self.0.coordination)
+    /// What carries out requests, as soon as there is ZooKeeper.
+    fn control(&self) -> Option<&Control> {
+        self.0.control.get()
     }
 
     fn guard(&self) -> Option<&Guard> {
@@ -138,13 +137,7 @@ pub fn router(context: AdminContext) -> axum::Router {
     endpoints::router(context)
 }
 
-/// Answers requests until `shutdown`, then finishes the open ones.
-///
-/// # Errors
-/// `OT1004` when the listener fails as such; errors of single connections end those connections alone.
-pub async fn serve(listener: TcpListener, context: AdminContext, shutdown: CancellationToken) -> Result<()> {
-    axum::serve(listener, router(context).into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
-        .map_err(|e| Error::new(Code::ConfigInvalid, format!("the HTTP listener failed: {e}")).with_source(e))
+/// Answers requests until `shutdown`, then finishes the open ones, for a few seconds at most.
+pub async fn serve(listener: TcpListener, context: AdminContext, shutdown: CancellationToken) {
+    server::run(listener, router(context), &shutdown).await;
 }

@@ -39,6 +39,11 @@ pub struct Versioned<T> {
     pub value: T,
 }
 
+/// What all documents were at a moment. A write that names it is made only if nothing was written since with a stamp: what
+/// was checked with all documents taken together then still holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp(i32);
+
 /// All documents of a kind by name; those that cannot be read with the reason.
 pub type Snapshot = BTreeMap<String, Versioned<Result<Document, Arc<Error>>>>;
 
@@ -91,15 +96,30 @@ impl Documents {
         }
     }
 
-    /// Writes several documents, all or none, and returns their new versions.
+    /// The stamp of the documents; to be taken before they are read.
+    ///
+    /// # Errors
+    /// `OT2001` without an answer in time.
+    pub async fn stamp(&self) -> Result<Stamp> {
+        batch::stamp(self.sessions()).await
+    }
+
+    /// Writes several documents, all or none, and returns their new versions; `None` when others were written since the
+    /// stamp: read, check and try again.
     ///
     /// # Errors
     /// As [`Documents::put`]; `OT1005` also when they are too large together.
-    pub async fn put_all(&self, writes: &[(&Document, Expected)]) -> Result<Vec<i32>> {
-        if let [(document, expected)] = writes {
-            return Ok(vec![self.put(document, *expected).await?]);
-        }
-        batch::put_all(self.sessions(), writes).await
+    pub async fn put_all(&self, writes: &[(&Document, Expected)], since: Stamp) -> Result<Option<Vec<i32>>> {
+        batch::put_all(self.sessions(), writes, since).await
+    }
+
+    /// Deletes this version of a document; `false` when others were written since the stamp.
+    ///
+    /// # Errors
+    /// As [`Documents::delete`].
+    pub async fn delete_since(&self, kind: Kind, name: &str, version: i32, since: Stamp) -> Result<bool> {
+        check_name(kind, name)?;
+        batch::delete(self.sessions(), (kind, name), version, since).await
     }
 
     /// A document; `None` when there is none of that name.

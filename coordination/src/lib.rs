@@ -26,10 +26,12 @@ use std::sync::Arc;
 use schemas::{Code, Error, Result};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use crate::documents::{Documents, Expected, Snapshot, Versioned};
+pub use crate::documents::{Documents, Expected, Snapshot, Stamp, Versioned};
 pub use crate::lease::{Lease, LeaseState};
 pub use crate::options::Options;
-pub use crate::registry::{Credentials, Registered, Registry, RegistryOptions, SchemaStore, SubjectVersion};
+pub use crate::registry::{
+    Credentials, Registered, Registration, Registry, RegistryOptions, SchemaStore, SubjectVersion,
+};
 pub use crate::requests::{Requests, Taken};
 pub use crate::tokens::{Role, TokenMap, TokenRecord, Tokens};
 pub use crate::workers::WorkerInfo;

@@ -161,7 +161,7 @@ impl Tokens {
         }
     }
 
-    /// Notes when a token was used; one that was revoked in between stays revoked.
+    /// Notes when a token was used; one that was revoked or replaced in between stays so.
     ///
     /// # Errors
     /// `OT2001` without an answer in time.
@@ -169,11 +169,16 @@ impl Tokens {
         let data = encode(&TokenRecord { last_used: Some(last_used), ..record.clone() })?;
         let (path, data) = (path(&record.id)?, data.as_slice());
         let path = path.as_str();
-        let answer = self
-            .sessions()
-            .call("noting a token's use", |client| async move { client.set_data(path, data, None).await });
+        let answer = self.sessions().call("noting a token's use", |client| async move {
+            let (found, stat) = client.get_data(path).await?;
+            // Another token may have the id by now: the first one's, when it is made again.
+            if serde_json::from_slice::<TokenRecord>(&found).is_ok_and(|now| now.hash == record.hash) {
+                client.set_data(path, data, Some(stat.version)).await?;
+            }
+            Ok(())
+        });
         match answer.await?.result {
-            Ok(_) | Err(zk::Error::NoNode) => Ok(()),
+            Ok(()) | Err(zk::Error::NoNode | zk::Error::BadVersion) => Ok(()),
             Err(error) => Err(refused("noting a token's use", error)),
         }
     }

@@ -321,3 +321,22 @@ fn who_writes_a_table_is_known() {
     assert!(others.len() == 1 && others[0].1.named);
     assert_eq!(writers.others(("users", &from), "db3:3306", &to).count(), 0);
 }
+
+/// What one document can make the process do is bounded, however much its patterns say.
+#[test]
+fn patterns_without_number_take_bounded_time_and_memory() {
+    let start = std::time::Instant::now();
+    let many = |each: &dyn Fn(usize) -> String, count: usize| {
+        let mappings: String = (0..count).map(|i| format!("- {}\n", each(i))).collect();
+        Document::parse_all(&with(Kind::Pipeline, &format!("mappings:\n{mappings}"))).expect("valid")
+    };
+    many(&|i| format!("{{from: 's*.t{i}*', to: 'x.t{i}'}}"), 10_000);
+    many(&|i| format!("{{from: '*a*b*c*d*e*{i}.*a*b*c*d*e*f*g*h*', to: '{{schema}}_{i}.{{table}}'}}"), 5_000);
+    let mut ranges = many(&|i| format!("{{from: 's.t{i}_[0000-9999]', to: 'x.{{table}}'}}"), 2_000);
+    ranges.extend(Document::parse_all(&with(Kind::Source, "")).expect("valid"));
+    ranges.extend(Document::parse_all(&with(Kind::Target, "")).expect("valid"));
+    let mut world = World::default();
+    ranges.into_iter().for_each(|document| world.insert(document));
+    assert!(world.faults().is_empty(), "{:?}", world.faults().first());
+    assert!(start.elapsed() < std::time::Duration::from_secs(60), "{:?}", start.elapsed());
+}

@@ -81,13 +81,7 @@ async fn post(
     Query(mode): Query<Mode>,
     body: Body,
 ) -> Result<Json<Vec<Change>>, Problem> {
-    let documents = match body.format {
-        Format::Yaml => Document::parse_all(&body.text)?,
-        Format::Json => match parse_json(&body.text)? {
-            Value::Array(values) => values.into_iter().map(Document::from_value).collect::<Result<_, _>>()?,
-            value => vec![Document::from_value(value)?],
-        },
-    };
+    let documents = aside(move || all_of(&body)).await?;
     let put = Put { dry_run: mode.dry_run, ..Put::default() };
     Ok(Json(context.control()?.put(&caller, documents, put).await?))
 }
@@ -160,7 +154,10 @@ async fn put(
 ) -> Result<Response, Problem> {
     let kind = parse_kind(&kind)?;
     check_name(&name)?;
-    let document = named(kind, &name, &body)?;
+    let document = {
+        let name = name.clone();
+        aside(move || named(kind, &name, &body)).await?
+    };
     let expected = expected(&headers)?;
     let put = Put { dry_run: mode.dry_run, expected };
     let changes = context.control()?.put(&caller, vec![document], put).await;
@@ -204,6 +201,26 @@ async fn delete(
     };
     let deleted = context.control()?.delete(&caller, kind, &name, Delete { version, purge: purge.purge }).await;
     Ok(Json(deleted.map_err(|e| conditional(e, version.is_some()))?))
+}
+
+/// Reads a body on a thread of its own: a hostile one takes seconds, and everything else shares the others.
+async fn aside<T: Send + 'static>(read: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(result) => result,
+        // Its text may hold anything.
+        Err(_) => Err(Error::new(Code::RoleFailed, "reading the body broke off by an error of Otter's own").into()),
+    }
+}
+
+/// The documents of a body.
+fn all_of(body: &Body) -> Result<Vec<Document>, Problem> {
+    Ok(match body.format {
+        Format::Yaml => Document::parse_all(&body.text)?,
+        Format::Json => match parse_json(&body.text)? {
+            Value::Array(values) => values.into_iter().map(Document::from_value).collect::<Result<_, _>>()?,
+            value => vec![Document::from_value(value)?],
+        },
+    })
 }
 
 /// The document of a body, whose kind and name are those of the path.
@@ -283,7 +300,16 @@ fn tags(value: &HeaderValue, header: &str) -> Result<Tags, Problem> {
 /// What a write expects, by its headers.
 fn expected(headers: &HeaderMap) -> Result<Expected, Problem> {
     let wrong = |detail: &str| Err(Problem::request(StatusCode::BAD_REQUEST, detail));
-    let found = |name: header::HeaderName| headers.get(&name).map(|v| tags(v, name.as_str())).transpose();
+    let found = |name: header::HeaderName| {
+        let mut given = headers.get_all(&name).iter();
+        match (given.next(), given.next()) {
+            (Some(_), Some(_)) => {
+                let detail = format!("{name}: it is given twice");
+                Err(Problem::request(StatusCode::BAD_REQUEST, detail))
+            }
+            (value, _) => value.map(|v| tags(v, name.as_str())).transpose(),
+        }
+    };
     match (found(header::IF_MATCH)?, found(header::IF_NONE_MATCH)?) {
         (None, None) => Ok(Expected::Any),
         (None, Some(Tags::Any)) => Ok(Expected::New),

@@ -105,9 +105,7 @@ async fn read(request: Request) -> Result<String, Problem> {
     let bytes = match tokio::time::timeout(BODY_TIMEOUT, to_bytes(request.into_body(), MAX_BODY + 1)).await {
         Ok(Ok(bytes)) if bytes.len() > MAX_BODY => return Err(too_large()),
         Ok(Ok(bytes)) => bytes,
-        Ok(Err(e)) if std::error::Error::source(&e).is_some_and(|s| s.to_string().contains("length limit")) => {
-            return Err(too_large());
-        }
+        Ok(Err(e)) if is_length_limit(&e) => return Err(too_large()),
         Ok(Err(e)) => {
             return Err(Problem::request(StatusCode::BAD_REQUEST, format!("the body cannot be read: {e}")));
         }
@@ -117,6 +115,11 @@ async fn read(request: Request) -> Result<String, Problem> {
         }
     };
     String::from_utf8(bytes.into()).map_err(|_| Problem::request(StatusCode::BAD_REQUEST, "the body is not UTF-8"))
+}
+
+/// Whether a body could not be read because it is longer than the limit.
+pub(crate) fn is_length_limit(e: &axum::Error) -> bool {
+    std::error::Error::source(e).is_some_and(|cause| cause.to_string().contains("length limit"))
 }
 
 /// The parameters in the path.

@@ -14,25 +14,25 @@ const SOON: u32 = 2;
 /// The same, after too many wrong tokens.
 const LATER: u32 = 60;
 
-/// What went wrong.
+/// What went wrong. Its texts are boxed, so that results which can hold one stay small.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// Where the code is explained.
     #[serde(rename = "type")]
-    pub about: String,
+    pub about: Box<str>,
     /// What the code stands for.
-    pub title: String,
+    pub title: Box<str>,
     /// The HTTP status.
     pub status: u16,
     /// What happened.
-    pub detail: String,
+    pub detail: Box<str>,
     /// The code, such as `OT1001`.
-    pub code: String,
+    pub code: Box<str>,
     /// What to do about it.
-    pub remedy: String,
+    pub remedy: Box<str>,
     /// Where in the body it is wrong, such as `mappings[0].to`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
+    pub path: Option<Box<str>>,
 }
 
 impl Problem {
@@ -40,13 +40,13 @@ impl Problem {
     pub fn new(status: StatusCode, error: &Error) -> Self {
         let code = error.code();
         Self {
-            about: code_link(code),
-            title: code.title().to_owned(),
+            about: code_link(code).into(),
+            title: code.title().into(),
             status: status.as_u16(),
-            detail: error.message().to_owned(),
-            code: code.id().to_owned(),
-            remedy: code.remedy().to_owned(),
-            path: error.path().map(str::to_owned),
+            detail: error.message().into(),
+            code: code.id().into(),
+            remedy: code.remedy().into(),
+            path: error.path().map(Into::into),
         }
     }
 

@@ -28,6 +28,10 @@ pub enum AuditAction {
     TokenCreate,
     /// A token was revoked.
     TokenRevoke,
+    /// A schema was registered through the registry's API.
+    SchemaRegister,
+    /// Versions of a subject were hidden.
+    SchemaHide,
 }
 
 /// One change, as it stands on the topic `__otter.<cluster>.audit`.
@@ -45,9 +49,9 @@ pub struct AuditRecord {
     pub address: Option<String>,
     /// What was done.
     pub action: AuditAction,
-    /// The document's kind, or `token`.
+    /// The document's kind, `token` or `subject`.
     pub kind: String,
-    /// The document's name, or the token's.
+    /// The document's name, the token's or the subject's.
     pub name: String,
     /// The document's version before; null when there was none.
     pub before: Option<i32>,

@@ -20,6 +20,8 @@ use super::{Caller, Control, Selection, Stored, world};
 const LOOK: Duration = Duration::from_secs(2);
 /// How often somebody else may have changed the document in between.
 const ATTEMPTS: usize = 5;
+/// How often others may have changed other documents in between; each time somebody gets through.
+const ROUNDS: usize = 100;
 
 /// A document with its version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -119,6 +121,17 @@ impl Control {
     /// is there than expected, `OT2001` without an answer in time (then they may have been written).
     pub async fn put(&self, caller: &Caller, mut new: Vec<Document>, put: Put) -> Result<Vec<Change>> {
         distinct(&mut new)?;
+        for _ in 0..ROUNDS {
+            if let Some(changes) = self.put_once(caller, new.clone(), put).await? {
+                return Ok(changes);
+            }
+        }
+        Err(keeps_changing())
+    }
+
+    /// Puts documents; `None` when others were changed since these were checked against them.
+    async fn put_once(&self, caller: &Caller, mut new: Vec<Document>, put: Put) -> Result<Option<Vec<Change>>> {
+        let stamp = self.store().stamp().await?;
         let stored = self.stored().await?;
         let notes = new.iter_mut().map(|d| changes::carry_over(&stored, d)).collect::<Result<Vec<_>>>()?;
         check_together(&stored, &new)?;
@@ -134,7 +147,7 @@ impl Control {
             for change in &mut planned {
                 change.version = change.before.map_or(0, |v| v + i32::from(change.action != Action::Unchanged));
             }
-            return Ok(planned);
+            return Ok(Some(planned));
         }
         let writes: Vec<(&Document, Expected)> = new
             .iter()
@@ -142,7 +155,8 @@ impl Control {
             .filter(|(_, change)| change.action != Action::Unchanged)
             .map(|(document, change)| (document, change.before.map_or(Expected::New, Expected::Version)))
             .collect();
-        let mut versions = self.store().put_all(&writes).await?.into_iter();
+        let Some(versions) = self.store().put_all(&writes, stamp).await? else { return Ok(None) };
+        let mut versions = versions.into_iter();
         for change in &mut planned {
             if change.action == Action::Unchanged {
                 change.version = change.before.unwrap_or_default();
@@ -151,7 +165,7 @@ impl Control {
             change.version = versions.next().unwrap_or_default();
             self.tools().audit(record(caller, change));
         }
-        Ok(planned)
+        Ok(Some(planned))
     }
 
     /// Deletes a document, of this version if one is given, unless others refer to it; with `purge` its positions and
@@ -162,25 +176,8 @@ impl Control {
     /// without an answer in time; of a purge, those of Kafka and the target: the document is gone then, its positions
     /// may not be.
     pub async fn delete(&self, caller: &Caller, kind: Kind, name: &str, how: Delete) -> Result<Deleted> {
-        let stored = self.stored().await?;
-        let world = world(&stored);
-        let referrers = world.referrers(kind, name);
-        if !referrers.is_empty() {
-            let message = format!("{kind} {name} is used by pipeline {}", referrers.join(", "));
-            return Err(Error::new(Code::StillReferenced, message));
-        }
-        if how.purge && kind == Kind::Target {
-            let message = format!("target {name}: purge the pipelines instead; their progress is what a target holds");
-            return Err(Error::new(Code::DocumentInvalid, message));
-        }
-        let found = stored.iter().find(|s| s.kind == kind && s.name == name).map(|s| s.version);
-        let before = how.version.or(found);
-        let gone = match self.store().delete(kind, name, before).await {
-            // A purge that was broken off may be asked for again; only a source is known by its name alone.
-            Err(e) if e.code() == Code::NotFound && how.purge && kind == Kind::Source => false,
-            result => result.map(|()| true)?,
-        };
-        if gone {
+        let (world, before) = self.remove(kind, name, how).await?;
+        if before.is_some() {
             self.tools().audit(AuditRecord { before, ..AuditRecord::of(caller, AuditAction::Delete, kind, name) });
         }
         let mut deleted = Deleted { kind, name: name.to_owned(), purged: None };
@@ -188,6 +185,39 @@ impl Control {
             deleted.purged = Some(self.purge(caller, &world, kind, name).await?);
         }
         Ok(deleted)
+    }
+
+    /// Deletes a document that nothing refers to; gives all documents as they were, and the version deleted, if it was
+    /// still there.
+    async fn remove(&self, kind: Kind, name: &str, how: Delete) -> Result<(World, Option<i32>)> {
+        for _ in 0..ROUNDS {
+            let stamp = self.store().stamp().await?;
+            let stored = self.stored().await?;
+            let world = world(&stored);
+            let referrers = world.referrers(kind, name);
+            if !referrers.is_empty() {
+                let message = format!("{kind} {name} is used by pipeline {}", referrers.join(", "));
+                return Err(Error::new(Code::StillReferenced, message));
+            }
+            if how.purge && kind == Kind::Target {
+                let message =
+                    format!("target {name}: purge the pipelines instead; their progress is what a target holds");
+                return Err(Error::new(Code::DocumentInvalid, message));
+            }
+            let found = stored.iter().find(|s| s.kind == kind && s.name == name).map(|s| s.version);
+            let removed = match how.version.or(found) {
+                Some(before) => self.store().delete_since(kind, name, before, stamp).await.map(|gone| (gone, before)),
+                None => Err(absent(Some(kind), name)),
+            };
+            match removed {
+                Ok((true, before)) => return Ok((world, Some(before))),
+                Ok((false, _)) => {}
+                // A purge that was broken off may be asked for again; only a source is known by its name alone.
+                Err(e) if e.code() == Code::NotFound && how.purge && kind == Kind::Source => return Ok((world, None)),
+                Err(e) => return Err(e),
+            }
+        }
+        Err(keeps_changing())
     }
 
     async fn purge(&self, caller: &Caller, world: &World, kind: Kind, name: &str) -> Result<String> {
@@ -295,6 +325,11 @@ fn mapping_state<'a>(pipeline: &'a mut Pipeline, table: &str) -> Result<&'a mut 
             None => Error::new(Code::NotFound, format!("pipeline {name}: no mapping is from {wanted}")),
         }),
     }
+}
+
+fn keeps_changing() -> Error {
+    let message = format!("{ROUNDS} times somebody else changed other documents in between");
+    Error::new(Code::VersionConflict, message)
 }
 
 /// Each once, in an order in which references lead to what is there.

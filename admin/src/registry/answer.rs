@@ -40,6 +40,8 @@ pub(super) enum Wrong {
     Path,
     /// No such method.
     Method,
+    /// A body that does not arrive in time.
+    Time,
     /// A body of another kind.
     BodyType,
     /// A body that is too large.
@@ -79,6 +81,7 @@ impl Wrong {
             Self::Request => (S::BAD_REQUEST, 400),
             Self::Path => (S::NOT_FOUND, 404),
             Self::Method => (S::METHOD_NOT_ALLOWED, 405),
+            Self::Time => (S::REQUEST_TIMEOUT, 408),
             Self::BodyType => (S::UNSUPPORTED_MEDIA_TYPE, 415),
             Self::BodySize => (S::PAYLOAD_TOO_LARGE, 413),
             Self::Subject => (S::NOT_FOUND, 40401),

@@ -12,26 +12,31 @@ mod ids;
 mod settings;
 mod subjects;
 
-use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use coordination::{Coordination, Registry};
+use coordination::Registry;
 
 use self::answer::{Refusal, Wrong};
+use crate::Services;
+use crate::api::extract::is_length_limit;
+use crate::control::Control;
 
 /// The largest body that is read, in bytes: a schema that fits into a node, escaped as JSON.
 const MAX_BODY: usize = 2 << 20;
 
-/// The connection to ZooKeeper, as soon as there is one.
-pub(crate) type Late = Arc<OnceLock<Coordination>>;
+/// How long a body may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The routes, relative to where they are nested.
-pub(crate) fn router(coordination: Late) -> Router {
+pub(crate) fn router(services: Services) -> Router {
+    let shared = Shared { services };
     let subject = "/subjects/{subject}";
     let version = "/subjects/{subject}/versions/{version}";
     Router::new()
@@ -56,24 +61,32 @@ pub(crate) fn router(coordination: Late) -> Router {
         .nest("/apis/registry/v2", apicurio::router())
         .fallback(async || Refusal::new(Wrong::Path, "there is no such path in the schema registry's API"))
         .method_not_allowed_fallback(async || Refusal::new(Wrong::Method, "this path does not take that method"))
-        .layer(middleware::from_fn_with_state(Arc::clone(&coordination), ready))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(Shared { coordination })
+        .layer(middleware::from_fn_with_state(shared.clone(), ready))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(shared)
 }
 
 /// What the handlers work on.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
-    coordination: Late,
+    services: Services,
 }
 
 impl Shared {
+    /// What carries out requests.
+    ///
+    /// # Errors
+    /// 503 before ZooKeeper was reached for the first time.
+    fn control(&self) -> Result<&Control, Refusal> {
+        self.services.control().ok_or_else(not_yet)
+    }
+
     /// The registry.
     ///
     /// # Errors
     /// 503 before ZooKeeper was reached for the first time.
     fn registry(&self) -> Result<Registry, Refusal> {
-        self.coordination.get().map(Coordination::registry).ok_or_else(not_yet)
+        self.control().map(|control| control.coordination().registry())
     }
 }
 
@@ -81,14 +94,33 @@ fn not_yet() -> Refusal {
     Refusal::new(Wrong::Store, "this process has not reached ZooKeeper yet")
 }
 
+/// The request with its body here, of bounded size and in bounded time.
+async fn whole(request: Request) -> Result<Request, Refusal> {
+    let (parts, body) = request.into_parts();
+    match tokio::time::timeout(PATIENCE, to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(bytes)) => Ok(Request::from_parts(parts, Body::from(bytes))),
+        Ok(Err(e)) if is_length_limit(&e) => {
+            Err(Refusal::new(Wrong::BodySize, format!("a body has at most {MAX_BODY} bytes")))
+        }
+        Ok(Err(e)) => Err(Refusal::new(Wrong::Request, format!("the body cannot be read: {e}"))),
+        Err(_) => {
+            let message = format!("the body did not arrive within {} s", PATIENCE.as_secs());
+            Err(Refusal::new(Wrong::Time, message))
+        }
+    }
+}
+
 /// Refuses everything as long as there is nothing to answer from.
-async fn ready(State(coordination): State<Late>, request: Request, next: Next) -> Response {
-    match coordination.get() {
-        None => (StatusCode::SERVICE_UNAVAILABLE, not_yet()).into_response(),
-        Some(found) if found.has_external_registry() => {
+async fn ready(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    match shared.control() {
+        Err(refusal) => (StatusCode::SERVICE_UNAVAILABLE, refusal).into_response(),
+        Ok(control) if control.coordination().has_external_registry() => {
             let message = "this installation keeps its schemas in an external registry; ask that one";
             Refusal::new(Wrong::Elsewhere, message).into_response()
         }
-        Some(_) => next.run(request).await,
+        Ok(_) => match whole(request).await {
+            Ok(request) => next.run(request).await,
+            Err(refusal) => refusal.into_response(),
+        },
     }
 }

@@ -2,10 +2,10 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use coordination::{Registry, SubjectVersion};
+use coordination::{Registration, Registry, SubjectVersion};
 use schemas::avro_text::NormalForm;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::answer::{self, Refusal, Wrong, switch};
 use super::ids::plain;
+use crate::control::Caller;
+use crate::control::audit::{AuditAction, AuditRecord};
 
 /// The longest name of a subject, in bytes; topics have at most 249 characters.
 const MAX_SUBJECT: usize = 1000;
@@ -158,6 +160,7 @@ pub(super) async fn referenced_by(State(shared): State<Shared>, path: Version) -
 /// `POST /subjects/{subject}/versions`: registers a schema, or finds it.
 pub(super) async fn register(
     State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
     subject: Subject,
     headers: HeaderMap,
     body: Body,
@@ -165,7 +168,12 @@ pub(super) async fn register(
     let subject = subject?.0;
     check_name(&subject)?;
     let (text, form) = answer::body::<SchemaBody>(&headers, body)?.read()?;
-    let found = shared.registry()?.register_like(&subject, &text, |known| known == text || form.is(known)).await?;
+    let same = |known: &str| known == text || form.is(known);
+    let Registration { found, added } = shared.registry()?.register_like(&subject, &text, same).await?;
+    if added {
+        let details = json!({ "id": found.id, "version": found.version });
+        audit(&shared, &caller, AuditAction::SchemaRegister, &subject, details)?;
+    }
     Ok(answer::json(json!({ "id": found.id, "version": found.version })))
 }
 
@@ -190,16 +198,26 @@ pub(super) async fn lookup(
 }
 
 /// `DELETE /subjects/{subject}`
-pub(super) async fn hide(State(shared): State<Shared>, subject: Subject, query: Asked) -> Result<Response, Refusal> {
+pub(super) async fn hide(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    subject: Subject,
+    query: Asked,
+) -> Result<Response, Refusal> {
     let (subject, query) = (subject?.0, query?.0);
     refuse_erasing(&query)?;
     let hidden = shared.registry()?.hide(&subject, None).await?;
-    if hidden.is_empty() { Err(Refusal::subject(&subject)) } else { Ok(answer::json(hidden)) }
+    if hidden.is_empty() {
+        return Err(Refusal::subject(&subject));
+    }
+    audit(&shared, &caller, AuditAction::SchemaHide, &subject, json!({ "versions": hidden }))?;
+    Ok(answer::json(hidden))
 }
 
 /// `DELETE /subjects/{subject}/versions/{version}`
 pub(super) async fn hide_version(
     State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
     path: Version,
     query: Asked,
 ) -> Result<Response, Refusal> {
@@ -207,8 +225,17 @@ pub(super) async fn hide_version(
     let (subject, version) = path?.0;
     let registry = shared.registry()?;
     let found = find(&registry, &subject, &version, false).await?;
-    registry.hide(&subject, Some(found.version)).await?;
+    let hidden = registry.hide(&subject, Some(found.version)).await?;
+    if !hidden.is_empty() {
+        audit(&shared, &caller, AuditAction::SchemaHide, &subject, json!({ "versions": hidden }))?;
+    }
     Ok(answer::json(found.version))
+}
+
+fn audit(shared: &Shared, caller: &Caller, action: AuditAction, subject: &str, details: Value) -> Result<(), Refusal> {
+    let record = AuditRecord::about(caller, action, "subject", subject);
+    shared.control()?.tools().audit(AuditRecord { details, ..record });
+    Ok(())
 }
 
 fn refuse_erasing(query: &SubjectQuery) -> Result<(), Refusal> {

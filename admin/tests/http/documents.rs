@@ -195,3 +195,34 @@ async fn status_checks_and_codes() {
     assert_eq!(code["code"], "OT1007");
     assert!(code["page"].as_str().expect("a page").starts_with("# OT1007"));
 }
+
+#[tokio::test]
+async fn what_is_only_wrong_together_is_not_put_at_the_same_time() {
+    let site = Site::new().await;
+    let body = r#"{"addresses": ["a:1"], "user": "u", "topics": {"prefix": "same"}}"#;
+    let paths: Vec<String> = (0..6).map(|i| format!("/api/v1/documents/source/s{i}")).collect();
+    let puts = paths.iter().map(|path| site.write(Method::PUT, path, &[], body));
+    let answers = futures_util::future::join_all(puts).await;
+    assert_eq!(answers.iter().filter(|a| a.status == 201).count(), 1, "{answers:?}");
+    assert_eq!(answers.iter().filter(|a| a.status == 422).count(), 5, "{answers:?}");
+
+    // Those that have nothing to do with each other all get through.
+    let bodies: Vec<String> =
+        (0..6).map(|i| format!(r#"{{"addresses": ["a:1"], "user": "u", "topics": {{"prefix": "p{i}"}}}}"#)).collect();
+    let paths: Vec<String> = (0..6).map(|i| format!("/api/v1/documents/source/t{i}")).collect();
+    let puts = paths.iter().zip(&bodies).map(|(path, body)| site.write(Method::PUT, path, &[], body));
+    let answers = futures_util::future::join_all(puts).await;
+    assert!(answers.iter().all(|a| a.status == 201), "{answers:?}");
+
+    // A source is not deleted while a pipeline that needs it is put.
+    site.write(Method::POST, "/api/v1/documents", &[], ALL).await;
+    for _ in 0..10 {
+        site.ask(Method::DELETE, "/api/v1/documents/pipeline/users").await;
+        let (put, deleted) = tokio::join!(
+            site.write(Method::POST, "/api/v1/documents", &[], ALL.rsplit("---").next().unwrap_or_default()),
+            site.ask(Method::DELETE, "/api/v1/documents/source/shop"),
+        );
+        assert_ne!(put.status == 200, deleted.status == 200, "{put:?} {deleted:?}");
+        site.write(Method::POST, "/api/v1/documents", &[], ALL).await;
+    }
+}

@@ -54,6 +54,13 @@ async fn malformed_requests_get_a_code() {
         (Method::PUT, document, &[yaml, ("If-Match", "*")], "addresses: ['a:1']\nuser: u", 400),
         (Method::PUT, document, &[yaml, ("If-Match", "\"99999999999\"")], "addresses: ['a:1']\nuser: u", 400),
         (Method::PUT, document, &[yaml, ("If-None-Match", "\"1\"")], "addresses: ['a:1']\nuser: u", 400),
+        (
+            Method::PUT,
+            document,
+            &[yaml, ("If-Match", "\"1\""), ("If-Match", "\"2\"")],
+            "addresses: ['a:1']\nuser: u",
+            400,
+        ),
         (Method::DELETE, document, &[("If-None-Match", "*")], "", 400),
         (Method::POST, "/api/v1/pipelines/..%2fx/pause", &[], "", 404),
         (Method::POST, "/api/v1/check/source/x%2fy", &[], "", 404),

@@ -248,3 +248,26 @@ async fn there_is_nothing_to_answer_from_before_zookeeper_and_beside_another_reg
     site.open(Some(other)).await;
     assert_eq!(site.refused(Method::GET, "/schemas/ids/1", None).await, (501, 501));
 }
+
+#[tokio::test]
+async fn what_people_change_is_audited() {
+    let site = Site::new().await;
+    for _ in 0..2 {
+        assert_eq!(site.post("/subjects/s/versions", ONE).await.0, 200);
+    }
+    assert_eq!(site.post("/subjects/s", ONE).await.0, 200);
+    assert_eq!(site.delete("/subjects/s/versions/1").await.0, 200);
+    assert_eq!(site.post("/subjects/s/versions", ONE_WRITTEN_OTHERWISE).await.0, 200);
+    assert_eq!(site.delete("/subjects/s").await, (200, json!([2])));
+    let seen: Vec<_> = site.inner.audit.records().iter().map(|r| serde_json::to_value(r).expect("JSON")).collect();
+    let actions: Vec<_> = seen.iter().map(|r| (r["action"].as_str(), r["details"].clone())).collect();
+    let (register, hide) = (Some("schema-register"), Some("schema-hide"));
+    let expected = [
+        (register, json!({"id": 1, "version": 1})),
+        (hide, json!({"versions": [1]})),
+        (register, json!({"id": 1, "version": 2})),
+        (hide, json!({"versions": [2]})),
+    ];
+    assert_eq!(actions, expected);
+    assert!(seen.iter().all(|r| r["who"] == "works" && r["kind"] == "subject" && r["name"] == "s"), "{seen:?}");
+}

@@ -1,15 +1,62 @@
-//! Several documents in one transaction of ZooKeeper.
+//! Several documents in one transaction of ZooKeeper, and one that holds only while the others are as they were read.
+//!
+//! Each transaction also writes the folder of all documents, naming the version that it had before they were read. Of two
+//! changes that were each checked without the other only one gets through.
 
 use schemas::documents::{Document, Kind};
 use schemas::{Code, Error, Result, names};
 use zookeeper as zk;
 
-use super::{Expected, conflicting};
+use super::{Expected, Stamp, conflicting, not_found};
 use crate::check_size;
 use crate::session::{Answer, Sessions, persistent, refused};
 
 /// The most that one transaction may carry, in bytes of documents: ZooKeeper refuses requests of 1 MB.
 const MAX_TRANSACTION: usize = 900_000;
+
+/// The folder of all documents, whose version is the stamp.
+const ROOT: &str = "/documents";
+
+/// The folder's version now.
+pub(super) async fn stamp(sessions: &Sessions) -> Result<Stamp> {
+    let answer = sessions.call(ROOT, |client| async move {
+        client.mkdir(ROOT, &persistent()).await?;
+        client.check_stat(ROOT).await
+    });
+    match answer.await?.result {
+        Ok(Some(stat)) => Ok(Stamp(stat.version)),
+        Ok(None) => Err(refused(ROOT, zk::Error::NoNode)),
+        Err(error) => Err(refused(ROOT, error)),
+    }
+}
+
+/// Deletes this version of a document; `false` when others were written since the stamp.
+pub(super) async fn delete(
+    sessions: &Sessions,
+    (kind, name): (Kind, &str),
+    version: i32,
+    Stamp(since): Stamp,
+) -> Result<bool> {
+    let path = names::document_path(kind.folder(), name);
+    let (path, what) = (path.as_str(), format!("deleting the {kind} {name}"));
+    let answer = sessions.call(&what, |client| async move {
+        let mut writer = client.new_multi_writer();
+        writer.add_set_data(ROOT, b"", Some(since))?;
+        writer.add_delete(path, Some(version))?;
+        writer.commit().await.map_err(zk::Error::from)
+    });
+    let Answer { result, repeated } = answer.await?;
+    match result {
+        Ok(_) => Ok(true),
+        Err(zk::Error::BadVersion | zk::Error::NoNode) => match read(sessions, path).await? {
+            None if repeated => Ok(true), // the attempt that broke off did it
+            None => Err(not_found(kind, name)),
+            Some((_, now)) if now != version => Err(conflicting(&format!("{kind} {name}"), Some(now))),
+            Some(_) => Ok(false),
+        },
+        Err(error) => Err(refused(&what, error)),
+    }
+}
 
 /// One write of a transaction.
 struct Write {
@@ -19,8 +66,12 @@ struct Write {
     expected: Expected,
 }
 
-/// Writes all of them or none; gives the new versions.
-pub(super) async fn put_all(sessions: &Sessions, writes: &[(&Document, Expected)]) -> Result<Vec<i32>> {
+/// Writes all of them or none; gives the new versions, or `None` when others were written since the stamp.
+pub(super) async fn put_all(
+    sessions: &Sessions,
+    writes: &[(&Document, Expected)],
+    since: Stamp,
+) -> Result<Option<Vec<i32>>> {
     let writes =
         writes.iter().map(|(document, expected)| Write::new(document, *expected)).collect::<Result<Vec<_>>>()?;
     let size: usize = writes.iter().map(|w| w.data.len() + w.path.len() + 64).sum();
@@ -30,13 +81,14 @@ pub(super) async fn put_all(sessions: &Sessions, writes: &[(&Document, Expected)
         return Err(Error::new(Code::DocumentTooLarge, message));
     }
     if writes.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     }
     let writes = writes.as_slice();
-    let answer = sessions.call("writing the documents", |client| async move { commit(&client, writes).await }).await?;
+    let answer =
+        sessions.call("writing the documents", |client| async move { commit(&client, writes, since).await }).await?;
     let Answer { result, repeated } = answer;
     match result {
-        Ok(versions) => Ok(versions),
+        Ok(versions) => Ok(Some(versions)),
         Err(zk::Error::NodeExists | zk::Error::BadVersion | zk::Error::NoNode) => {
             conflict(sessions, writes, repeated).await
         }
@@ -61,11 +113,12 @@ impl Write {
     }
 }
 
-async fn commit(client: &zk::Client, writes: &[Write]) -> Result<Vec<i32>, zk::Error> {
+async fn commit(client: &zk::Client, writes: &[Write], Stamp(since): Stamp) -> Result<Vec<i32>, zk::Error> {
     for kind in Kind::ALL {
         client.mkdir(&names::documents_path(kind.folder()), &persistent()).await?;
     }
     let mut writer = client.new_multi_writer();
+    writer.add_set_data(ROOT, b"", Some(since))?;
     for write in writes {
         match write.expected {
             Expected::New => writer.add_create(&write.path, &write.data, &persistent())?,
@@ -82,21 +135,16 @@ async fn commit(client: &zk::Client, writes: &[Write]) -> Result<Vec<i32>, zk::E
         // Its stat may be invalid: ZOOKEEPER-4026.
         _ => write.leaves(),
     };
-    Ok(writes.iter().zip(results).map(version).collect())
+    // The first result is the folder's.
+    Ok(writes.iter().zip(results.into_iter().skip(1)).map(version).collect())
 }
 
-/// The transaction was refused: somebody else's write, unless it was its own first attempt, whose answer got lost.
-async fn conflict(sessions: &Sessions, writes: &[Write], repeated: bool) -> Result<Vec<i32>> {
+/// The transaction was refused: somebody else's write (`None`: of other documents), unless it was its own first attempt, whose answer got lost.
+async fn conflict(sessions: &Sessions, writes: &[Write], repeated: bool) -> Result<Option<Vec<i32>>> {
     let mut versions = Vec::new();
     let mut other = None;
     for write in writes {
-        let path = write.path.as_str();
-        let answer = sessions.call(path, |client| async move { client.get_data(path).await }).await?;
-        let now = match answer.result {
-            Ok((data, stat)) => Some((data, stat.version)),
-            Err(zk::Error::NoNode) => None,
-            Err(error) => return Err(refused(path, error)),
-        };
+        let now = read(sessions, &write.path).await?;
         let version = now.as_ref().map(|(_, version)| *version);
         match now {
             Some((data, version)) if version == write.leaves() && data == write.data => versions.push(version),
@@ -105,11 +153,18 @@ async fn conflict(sessions: &Sessions, writes: &[Write], repeated: bool) -> Resu
         }
     }
     if repeated && versions.len() == writes.len() {
-        return Ok(versions);
+        return Ok(Some(versions));
     }
-    Err(other.unwrap_or_else(|| {
-        Error::new(Code::VersionConflict, "the documents were changed by somebody else at the same moment")
-    }))
+    // These are as expected, so it was the folder.
+    other.map_or(Ok(None), Err)
+}
+
+async fn read(sessions: &Sessions, path: &str) -> Result<Option<(Vec<u8>, i32)>> {
+    match sessions.call(path, |client| async move { client.get_data(path).await }).await?.result {
+        Ok((data, stat)) => Ok(Some((data, stat.version))),
+        Err(zk::Error::NoNode) => Ok(None),
+        Err(error) => Err(refused(path, error)),
+    }
 }
 
 fn as_expected(expected: Expected, now: Option<i32>) -> bool {

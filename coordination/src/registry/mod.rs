@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use schemas::Result;
 
 pub use self::external::{Credentials, RegistryOptions};
-pub use self::own::{Registered, Registry, SubjectVersion};
+pub use self::own::{Registered, Registration, Registry, SubjectVersion};
 
 pub(crate) use self::external::External;
 

@@ -52,6 +52,15 @@ pub struct SubjectVersion {
     pub deleted: bool,
 }
 
+/// What a registration came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registration {
+    /// The version that has the schema.
+    pub found: SubjectVersion,
+    /// Whether it was added now; else it was there already.
+    pub added: bool,
+}
+
 /// Where a schema got its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registered {
@@ -78,7 +87,7 @@ impl Registry {
     /// `OT1005` when the text does not fit into a node, `OT2001` without an answer in time, `OT2003` when a registry
     /// node holds something else.
     pub async fn register(&self, subject: &str, schema: &str) -> Result<u32> {
-        Ok(self.register_like(subject, schema, |text| text == schema).await?.id)
+        Ok(self.register_like(subject, schema, |text| text == schema).await?.found.id)
     }
 
     /// As [`Registry::register`]; `same` says whether a text that is there already is this schema.
@@ -90,7 +99,7 @@ impl Registry {
         subject: &str,
         schema: &str,
         same: impl Fn(&str) -> bool,
-    ) -> Result<SubjectVersion> {
+    ) -> Result<Registration> {
         let node = IdNode { subject: subject.to_owned(), schema: schema.to_owned() };
         let text = serde_json::to_vec(&node).map_err(|e| invalid(subject, e))?;
         check_size(&format!("the schema of {subject}"), &text)?;
@@ -98,15 +107,18 @@ impl Registry {
         for _ in 0..ROUNDS {
             let (known, version) = self.subject_node(&path).await?;
             let counter = match self.find(subject, &known.versions, &same).await? {
-                Some(found) if !found.deleted => return Ok(found),
+                Some(found) if !found.deleted => return Ok(Registration { found, added: false }),
                 // It comes back as a version of its own, with the id that records may carry.
                 Some(found) => Err(found.id),
                 None => Ok(self.counter().await?),
             };
             let proposal = Proposal::new(&path, known, version, counter, &text)?;
             if self.commit(&proposal).await? {
-                self.cache().insert(proposal.added.id, schema);
-                return Ok(proposal.added);
+                // An id that comes back keeps the text that it was given out for, which may be written in another way.
+                if proposal.new.is_some() {
+                    self.cache().insert(proposal.added.id, schema);
+                }
+                return Ok(Registration { found: proposal.added, added: true });
             }
         }
         Err(Error::new(

@@ -12,3 +12,4 @@ mod registry;
 mod requests;
 mod sessions;
 mod site;
+mod tokens;

@@ -87,3 +87,16 @@ async fn a_registration_whose_answer_is_lost_happens_once() {
     assert_eq!(plain.list_children("/registry/ids").await.unwrap().len(), 2);
     assert_eq!(plain.get_data("/registry/counter").await.unwrap().0, b"2");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_that_comes_back_keeps_its_text() {
+    let site = Site::new();
+    let (first, second) = (site.connect().await.registry(), site.connect().await.registry());
+    let same = |text: &str| text.trim() == "one";
+    let id = first.register("s-value", "one").await.unwrap();
+    assert!(!first.register_like("s-value", " one ", same).await.unwrap().added);
+    assert_eq!(first.hide("s-value", None).await.unwrap(), [1]);
+    let again = second.register_like("s-value", " one ", same).await.unwrap();
+    assert!(again.added && again.found.id == id && again.found.version == 2, "{again:?}");
+    assert_eq!(*second.schema(id).await.unwrap(), *"one");
+}

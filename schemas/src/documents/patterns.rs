@@ -93,6 +93,11 @@ impl TablePattern {
         Some(TableName::new(schema, meet::common(&self.table, &other.table)?))
     }
 
+    /// How much work [`TablePattern::common`] may be, in steps.
+    pub(super) fn effort(&self, other: &Self) -> u64 {
+        meet::effort(&self.schema, &other.schema).saturating_add(meet::effort(&self.table, &other.table))
+    }
+
     /// Some table that it matches, for examples.
     pub fn some_table(&self) -> TableName {
         TableName::new(self.schema.some_name(), self.table.some_name())

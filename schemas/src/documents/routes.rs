@@ -11,6 +11,10 @@ use crate::codes::Code;
 use crate::error::{Error, Result};
 use crate::table::TableName;
 
+/// Steps after which the search for ambiguous patterns ends: a second or two. What it has not found by then is found when
+/// such a table appears.
+pub(super) const MOST_STEPS: u64 = 30_000_000;
+
 /// The mappings of a pipeline, ready for questions. The numbers are positions in `mappings`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Routes {
@@ -67,13 +71,20 @@ impl Routes {
 
     /// Two equally specific patterns and a table that goes by either, if such are found.
     pub(super) fn ambiguous(&self, pipeline: &Pipeline) -> Option<(usize, usize, TableName)> {
+        let mut steps: u64 = 0;
+        let each = u64::try_from(self.patterns.len()).unwrap_or(u64::MAX);
         for (i, (specificity, at)) in self.patterns.iter().enumerate() {
             for (_, other) in self.patterns[i + 1..].iter().take_while(|(s, _)| s == specificity) {
                 let (Some(a), Some(b)) = (pipeline.mappings.get(*at), pipeline.mappings.get(*other)) else { continue };
-                let table = a.from.common(&b.from);
-                if let Some(table) = table.filter(|t| self.find(pipeline, t).is_err()) {
+                steps = steps.saturating_add(a.from.effort(&b.from));
+                if steps > MOST_STEPS {
+                    return None;
+                }
+                let Some(table) = a.from.common(&b.from) else { continue };
+                if self.find(pipeline, &table).is_err() {
                     return Some((*at.min(other), *at.max(other), table));
                 }
+                steps = steps.saturating_add(each.saturating_mul(10));
             }
         }
         None

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 pub use tables::{Writer, Writers};
 
+use super::routes::MOST_STEPS;
 use super::{Document, Kind, Mapping, Pipeline, Routes, Source, Target};
 use crate::codes::Code;
 use crate::error::{Error, Result};
@@ -17,6 +18,8 @@ use crate::table::TableName;
 
 /// Tables of one pattern that are looked at one by one.
 const MOST_TABLES: usize = 10_000;
+/// The same of all patterns of a pipeline.
+const MOST_OF_PIPELINE: usize = 200_000;
 
 /// All documents of an installation, as they are or as a `put` would leave them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,6 +27,13 @@ pub struct World {
     sources: BTreeMap<String, Source>,
     targets: BTreeMap<String, Target>,
     pipelines: BTreeMap<String, Routed>,
+}
+
+/// What may still be looked at of a pipeline; beyond it, tables are asked about when they are there.
+#[derive(Debug)]
+struct Left {
+    tables: usize,
+    steps: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -116,6 +126,7 @@ impl World {
         let pipeline = &routed.pipeline;
         let label = format!("pipeline {}", pipeline.name);
         let (source, target) = self.ends(pipeline)?;
+        let mut left = Left { tables: MOST_OF_PIPELINE, steps: MOST_STEPS };
         for (i, mapping) in pipeline.mappings.iter().enumerate() {
             let path = format!("{label}: mappings[{i}]");
             let at = |e: Error| Error::new(e.code(), format!("{path}{}", e.message()));
@@ -125,7 +136,7 @@ impl World {
             {
                 return Err(invalid(format!("{path}.from: source {} does not publish {from}", source.name)));
             }
-            let (tables, all) = self.known_tables(source, mapping);
+            let (tables, all) = self.known_tables(source, mapping, &mut left);
             for from in tables {
                 if !matches!(routed.routes.find(pipeline, &from), Ok(Some(of)) if of == i) || !source.follows(&from) {
                     continue;
@@ -159,8 +170,10 @@ impl World {
     }
 
     /// The tables of a mapping that its text names, and whether they are all; for stars some for example.
-    fn known_tables(&self, source: &Source, mapping: &Mapping) -> (Vec<TableName>, bool) {
-        if let Some(tables) = mapping.from.tables(MOST_TABLES) {
+    fn known_tables(&self, source: &Source, mapping: &Mapping, left: &mut Left) -> (Vec<TableName>, bool) {
+        if let Some(tables) = mapping.from.tables(MOST_TABLES.min(left.tables)) {
+            // Single tables always count: their number is bounded by the document's size.
+            left.tables = left.tables.saturating_sub(tables.len()).max(1);
             return (tables, true);
         }
         let mut examples = vec![mapping.from.some_table()];
@@ -168,7 +181,13 @@ impl World {
             let within = self.ends(other).is_ok_and(|(s, t)| same_server(s, t) && same_server(source, t));
             let mappings = other.mappings.iter().filter(|_| within);
             let targets = mappings.flat_map(|m| m.to.templates().iter().map(|t| t.targets(&m.from)));
-            examples.extend(targets.filter_map(|pattern| mapping.from.common(&pattern)));
+            for pattern in targets {
+                left.steps = left.steps.saturating_sub(mapping.from.effort(&pattern));
+                if left.steps == 0 {
+                    return (examples, false);
+                }
+                examples.extend(mapping.from.common(&pattern));
+            }
         }
         (examples, false)
     }

@@ -27,6 +27,23 @@ pub(super) fn common(a: &Part, b: &Part) -> Option<String> {
     a.iter().flat_map(|one| b.iter().map(move |other| (one, other))).find_map(|(one, other)| meet(one, other))
 }
 
+/// How much work [`common`] may be for these two, in steps.
+pub(super) fn effort(a: &Part, b: &Part) -> u64 {
+    let length = |part: &Part| u64::try_from(part.least() + part.stars() + 1).unwrap_or(u64::MAX);
+    let whole = |part: &Part| part.choices().min(MOST * 10).saturating_mul(length(part));
+    if a.stars() == 0 {
+        return whole(a).saturating_mul(length(b));
+    }
+    if b.stars() == 0 {
+        return whole(b).saturating_mul(length(a));
+    }
+    let pairs = a.choices().saturating_mul(b.choices());
+    if pairs > MOST_PAIRS as u64 {
+        return whole(a).saturating_add(whole(b));
+    }
+    pairs.saturating_mul(length(a)).saturating_mul(length(b))
+}
+
 /// A character, or `None` for a star.
 fn signs(part: &Part) -> Vec<Option<char>> {
     let signs = part.pieces().iter().flat_map(|piece| match piece {
