@@ -139,7 +139,8 @@ async fn commit(client: &zk::Client, writes: &[Write], Stamp(since): Stamp) -> R
     Ok(writes.iter().zip(results.into_iter().skip(1)).map(version).collect())
 }
 
-/// The transaction was refused: somebody else's write (`None`: of other documents), unless it was its own first attempt, whose answer got lost.
+/// The transaction was refused: somebody else's write (`None`: of other documents), unless it was its own first attempt,
+/// whose answer got lost.
 async fn conflict(sessions: &Sessions, writes: &[Write], repeated: bool) -> Result<Option<Vec<i32>>> {
     let mut versions = Vec::new();
     let mut other = None;
