@@ -14,7 +14,8 @@ const SOON: u32 = 2;
 /// The same, after too many wrong tokens.
 const LATER: u32 = 60;
 
-/// What went wrong. Its texts are boxed, so that results which can hold one stay small.
+/// What went wrong.
+// Its texts are boxed, so that results which can hold one stay small.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// Where the code is explained.
