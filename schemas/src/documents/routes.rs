@@ -11,9 +11,9 @@ use crate::codes::Code;
 use crate::error::{Error, Result};
 use crate::table::TableName;
 
-/// Steps after which the search for ambiguous patterns ends: a second or two. What it has not found by then is found when
+/// Steps after which the search for ambiguous patterns ends: about a second. What it has not found by then is found when
 /// such a table appears.
-pub(super) const MOST_STEPS: u64 = 30_000_000;
+pub(super) const MOST_STEPS: u64 = 10_000_000;
 
 /// The mappings of a pipeline, ready for questions. The numbers are positions in `mappings`.
 #[derive(Debug, Clone, Default, PartialEq)]
