@@ -18,8 +18,8 @@ use crate::table::TableName;
 
 /// Tables of one pattern that are looked at one by one.
 const MOST_TABLES: usize = 10_000;
-/// The same of all patterns of a pipeline.
-const MOST_OF_PIPELINE: usize = 200_000;
+/// Tables of all patterns of a pipeline, times its mappings, each of which may have to be asked about each table.
+const MOST_ASKED: usize = 2_000_000;
 
 /// All documents of an installation, as they are or as a `put` would leave them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -126,7 +126,7 @@ impl World {
         let pipeline = &routed.pipeline;
         let label = format!("pipeline {}", pipeline.name);
         let (source, target) = self.ends(pipeline)?;
-        let mut left = Left { tables: MOST_OF_PIPELINE, steps: MOST_STEPS };
+        let mut left = Left { tables: MOST_ASKED / pipeline.mappings.len().max(1), steps: MOST_STEPS };
         for (i, mapping) in pipeline.mappings.iter().enumerate() {
             let path = format!("{label}: mappings[{i}]");
             let at = |e: Error| Error::new(e.code(), format!("{path}{}", e.message()));
@@ -171,7 +171,7 @@ impl World {
 
     /// The tables of a mapping that its text names, and whether they are all; for stars some for example.
     fn known_tables(&self, source: &Source, mapping: &Mapping, left: &mut Left) -> (Vec<TableName>, bool) {
-        if let Some(tables) = mapping.from.tables(MOST_TABLES.min(left.tables)) {
+        if let Some(tables) = mapping.from.tables(left.tables.min(MOST_TABLES)) {
             // Single tables always count: their number is bounded by the document's size.
             left.tables = left.tables.saturating_sub(tables.len()).max(1);
             return (tables, true);
