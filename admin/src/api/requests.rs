@@ -127,7 +127,7 @@ async fn ask_pipeline(
     known(&name)?;
     let control = context.control()?;
     let ticket = control.ask_pipeline(&caller, &name, action).await?;
-    answered(&control, &caller, &name, ticket, wait.wait).await
+    answered(control, &caller, &name, ticket, wait.wait).await
 }
 
 /// Asks something of a source: to go on from another position, under a raised generation.
@@ -154,7 +154,7 @@ async fn ask_source(
     known(&name)?;
     let control = context.control()?;
     let ticket = control.ask_source(&caller, &name, action).await?;
-    answered(&control, &caller, &name, ticket, wait.wait).await
+    answered(control, &caller, &name, ticket, wait.wait).await
 }
 
 /// Waits for the answer, if that is wanted; 202 while there is none.

@@ -6,6 +6,9 @@ use reqwest::Method;
 use crate::openapi::operations;
 use crate::site::{Site, send};
 
+/// Method, path, headers, body, and the status of the answer.
+type Case<'a> = (Method, &'a str, &'a [(&'a str, &'a str)], &'a str, u16);
+
 #[tokio::test]
 async fn malformed_requests_get_a_code() {
     let site = Site::new().await;
@@ -19,7 +22,7 @@ async fn malformed_requests_get_a_code() {
     let all = "/api/v1/documents";
     let json = ("Content-Type", "application/json");
     let yaml = ("Content-Type", "application/yaml");
-    let cases: &[(Method, &str, &[(&str, &str)], &str, u16)] = &[
+    let cases: &[Case<'_>] = &[
         (Method::POST, all, &[json], "{", 400),
         (Method::POST, all, &[json], "", 400),
         (Method::POST, all, &[json], "[1, null]", 422),

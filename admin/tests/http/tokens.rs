@@ -1,5 +1,6 @@
 //! Tokens: made, used, revoked; and nothing secret in any answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use admin::control::{Caller, Control};
@@ -51,14 +52,16 @@ async fn a_token_lives_and_dies() {
 async fn the_first_token_is_made_once() {
     let site = Site::serve().await;
     let coordination = site.coordination(None).await;
-    let control = Control::new(coordination.clone(), site.audit.clone()).expect("a control");
+    let tools = Arc::clone(&site.audit);
+    let control = Control::new(coordination.clone(), tools).expect("a control");
     let caller = Caller::direct("root@here", None);
     let both = tokio::join!(control.init_token(&caller, false), control.init_token(&caller, false));
     assert_eq!(usize::from(both.0.is_ok()) + usize::from(both.1.is_ok()), 1, "{both:?}");
     let refused = control.init_token(&caller, false).await.expect_err("there is one");
     assert_eq!(refused.code().id(), "OT1021");
     let again = control.init_token(&caller, true).await.expect("another one");
-    site.services.connect(&coordination, site.audit.clone()).await.expect("ZooKeeper answers");
+    let tools = Arc::clone(&site.audit);
+    site.services.connect(&coordination, tools).await.expect("ZooKeeper answers");
     assert_eq!(send(site.request(Method::GET, "/api/v1/tokens").bearer_auth(&again.token)).await.status, 200);
     assert_eq!(control.tokens().await.expect("tokens").len(), 2);
 }
