@@ -298,6 +298,38 @@ async fn what_is_deleted_resumes_and_what_is_purged_begins_anew() -> Result<()> 
 }
 
 #[tokio::test]
+async fn another_target_begins_at_the_start_of_its_mapping() -> Result<()> {
+    let site = Site::new("moved", Servers::shared()?).await?;
+    site.create("t", "one", TB_USER).await?;
+    site.target().await?.run(&format!("CREATE TABLE {} ({TB_USER})", site.to("two"))).await?;
+    put_all(&site, "{from: S.t, to: T.one}").await?;
+    let mut otter = site.start("run").await?;
+    let (mut source, mut target) = (site.source().await?, site.target().await?);
+    let insert = format!("INSERT INTO {} (username) VALUES ('a'), ('b')", site.from("t"));
+    source.run(&insert).await?;
+    wait_equal((&mut source, &site.from("t")), (&mut target, &site.to("one")), SOON).await?;
+
+    let refused = site.try_put(&[&pipeline(&site, "{from: S.t, to: T.two}", "")]).await?;
+    ensure!(refused.code == Some(1) && refused.stderr.contains("OT1033"), "{refused:?}");
+    site.put(&[&pipeline(&site, "{from: S.t, to: T.two, start: earliest}", "")]).await?;
+    wait_equal((&mut source, &site.from("t")), (&mut target, &site.to("two")), SOON).await?;
+
+    // Around the put's own look: taken out, then added with another target.
+    site.create("u", "u", TB_USER).await?;
+    site.put(&[&pipeline(&site, "{from: S.u, to: T.u}", "")]).await?;
+    site.put(&[&pipeline(&site, "{from: S.u, to: T.u}, {from: S.t, to: T.one}", "")]).await?;
+    let paused = |s: &WorkerStatus| {
+        let lane = lane(s, &site.topic("t"))?;
+        lane.error.as_ref().filter(|e| lane.state == LaneState::Paused && e.code == "OT1033").map(|_| ())
+    };
+    otter.wait_status("the lane paused without a start", SOON, paused).await?;
+    source.run(&insert).await?;
+    site.put(&[&pipeline(&site, "{from: S.u, to: T.u}, {from: S.t, to: T.two}", "")]).await?;
+    wait_equal((&mut source, &site.from("t")), (&mut target, &site.to("two")), SOON).await?;
+    otter.stop(Duration::from_secs(10)).await
+}
+
+#[tokio::test]
 async fn a_purged_source_counts_on() -> Result<()> {
     let site = Site::new("purge", Servers::shared()?).await?;
     site.create("t", "t", TB_USER).await?;

@@ -392,9 +392,9 @@ async fn claim_row(
         row = session.find(&select, identity(key)).await?;
     }
     if let Some((offset, .., until, _, _, Some(had))) = &row
-        && let Some(speaks) = other_targets(key, had, start)?
+        && let Some(stays) = other_targets(key, had, start)?
     {
-        begin_anew(session, table, key, (offset.max(until), speaks), start).await?;
+        begin_anew(session, table, key, stays.then_some((*offset, *until)), start).await?;
         new = true;
         row = session.find(&select, identity(key)).await?;
     }
@@ -415,53 +415,59 @@ async fn claim_row(
     Ok((Claimed { next_offset, ordinal, topic_id, new }, Replay { generation, until, past, start: behind }))
 }
 
-/// Whether the position is none of the lane's tables, because one is not among those that it speaks of: then, whether it
-/// speaks of another of them. `None` when it holds for all.
+/// Whether the position is not that of all the lane's tables, because one is not among those that it speaks of: then,
+/// whether it speaks of another of them. `None` when it holds for all.
 fn other_targets(key: &LaneKey, had: &str, start: &Start) -> Result<Option<bool>, Failure> {
     if !progress::leads_elsewhere(had, &start.targets) {
         return Ok(None);
     }
-    if start.anew {
-        let had = progress::read_targets(had);
-        return Ok(Some(start.targets.iter().any(|table| had.contains(table))));
-    }
-    let message = format!(
-        "{key}: the table goes to {} now, and its progress is that of {had}; give its mapping a `start` that says where the \
-         new target begins",
-        progress::targets(&start.targets)
-    );
+    let now = progress::targets(&start.targets);
+    let spoken = progress::read_targets(had);
+    let stays = start.targets.iter().any(|table| spoken.contains(table));
+    let message = if !start.anew {
+        format!(
+            "{key}: the table goes to {now} now, and its progress is that of {had}; give its mapping a `start` that says where \
+             the new target begins"
+        )
+    } else if stays && start.gtid.is_some() {
+        format!(
+            "{key}: the table goes to {now} now, and its progress is that of {had}; behind a GTID position the table that \
+             stays would miss what it does not have yet; seed the new one by a pipeline of its own"
+        )
+    } else {
+        return Ok(Some(stays));
+    };
     Err(Failure { fault: Fault::Refused, error: Error::new(Code::StartRequired, message) })
 }
 
-/// Sets a lane back to its start. What a table that stays among its targets has up to `until` is replayed.
+/// Sets a lane back to its start. A table that stays among its targets, at the offset and replaying up to the one of `stays`,
+/// must miss nothing: then the lane begins at the earlier of both places, replays up to the later, and its topic remains
+/// the one that the offset is of.
 async fn begin_anew(
     session: &mut Session,
     table: &str,
     key: &LaneKey,
-    (until, replays): (&i64, bool),
+    stays: Option<(i64, i64)>,
     start: &Start,
 ) -> Result<(), Failure> {
-    let set = [
-        column::NEXT_OFFSET,
-        column::ORDINAL,
-        column::TOPIC_ID,
-        column::START_GTID,
-        column::REPLAY_UNTIL,
-        column::TARGETS,
-    ];
-    let set: Vec<String> = set.iter().map(|name| format!("`{name}` = ?")).collect();
-    let sql = format!(
-        "UPDATE {table} SET {}, `{}` = 0, `{}` = '', {} WHERE {}",
-        set.join(", "),
-        column::GENERATION,
-        column::REPLAY_PAST,
-        no_counts(),
-        matches_key()
-    );
+    let back = stays.is_none_or(|(offset, _)| start.next_offset < offset);
+    let until = stays.map_or(-1, |(offset, until)| offset.max(until).max(start.next_offset));
     let gtid = start.gtid.as_ref().map(ToString::to_string);
-    let mut values = vec![start.next_offset.into(), start.ordinal.into(), (&start.topic_id).into(), gtid.into()];
-    values.extend([Value::from(if replays { *until } else { -1 }), progress::targets(&start.targets).into()]);
-    values.extend(identity(key));
+    let mut set = vec![(column::START_GTID, gtid.into()), (column::REPLAY_UNTIL, Value::from(until))];
+    if back {
+        set.extend([
+            (column::NEXT_OFFSET, start.next_offset.into()),
+            (column::ORDINAL, start.ordinal.into()),
+            (column::GENERATION, 0.into()),
+            (column::REPLAY_PAST, "".into()),
+        ]);
+    }
+    if stays.is_none() {
+        set.push((column::TOPIC_ID, (&start.topic_id).into()));
+    }
+    let names: Vec<String> = set.iter().map(|(name, _)| format!("`{name}` = ?")).collect();
+    let sql = format!("UPDATE {table} SET {}, {} WHERE {}", names.join(", "), no_counts(), matches_key());
+    let values = set.into_iter().map(|(_, value)| value).chain(identity(key)).collect();
     session.execute(&sql, values).await?;
     Ok(())
 }

@@ -400,6 +400,39 @@ async fn a_table_that_goes_elsewhere_begins_there_at_its_start() {
     world.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_stays_in_a_list_misses_nothing() {
+    let mut world = World::new("stays").await;
+    world.pipeline("").await;
+    let worker = Worker::start(&world.name).await;
+    world.publish(&[Insert((1, "a")), Insert((2, "b"))]);
+    world.wait_for_rows(&[(1, "a"), (2, "b")]).await;
+    let schema = world.schema();
+    world.run(&format!("CREATE TABLE `{schema}`.copy LIKE `{schema}`.tb_user2")).await;
+    worker.stop().await;
+    world.publish(&[Insert((3, "c")), Insert((4, "d"))]);
+    let to = format!("[{schema}.tb_user2, {schema}.copy]");
+    let document = |start: &str| {
+        let mapping = format!("{{from: shop.tb_user, to: {to}, start: {start}}}");
+        format!("kind: pipeline\nname: users\nsource: shop\ntarget: report\nmappings: [{mapping}]\n")
+    };
+    world.put(&document("{gtid: 0-1-1}")).await;
+    let worker = Worker::start(&world.name).await;
+    assert_eq!(worker.wait_for_lane(LaneState::Paused).await.error.expect("an error").code, "OT1033");
+    // The start is behind the position: what is between both is written to both.
+    world.put(&document("latest")).await;
+    world.wait_for_rows(&[(1, "a"), (2, "b"), (3, "c"), (4, "d")]).await;
+    let count = format!("SELECT COUNT(*) FROM `{schema}`.copy");
+    wait_for_count(&mut world, &count, 2).await;
+    // Claimed again, the same start is not gone to again.
+    worker.stop().await;
+    let worker = Worker::start(&world.name).await;
+    world.publish(&[Insert((5, "e"))]);
+    wait_for_count(&mut world, &count, 3).await;
+    worker.stop().await;
+    world.end().await;
+}
+
 async fn wait_for_count(world: &mut World, count: &str, wanted: i64) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     loop {

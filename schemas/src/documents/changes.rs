@@ -7,7 +7,7 @@
 //!   has, nothing about the new one. Appliers look again when they claim the table, for what this cannot see
 //!   (`OT1033` there too).
 
-use super::{Document, Mapping, Pipeline, Routes, State};
+use super::{Document, Mapping, Pipeline, PipelineStart, Routes, State};
 use crate::codes::Code;
 use crate::error::{Error, Result};
 use crate::table::TableName;
@@ -82,6 +82,13 @@ fn check_targets(old: &Pipeline, new: &Pipeline, notes: &mut Vec<String>) -> Res
                 let message = format!("{what}; give the mapping a `start` that says where the new target begins");
                 return Err(Error::new(Code::StartRequired, message));
             }
+            if matches!(mapping.start, Some(PipelineStart::Gtid(_))) && has.iter().any(|to| had.contains(to)) {
+                let message = format!(
+                    "{what}; behind a GTID position the table that stays would miss what it does not have yet: seed the new one by \
+                     a pipeline of its own"
+                );
+                return Err(Error::new(Code::StartRequired, message));
+            }
             notes.push(format!("{what}, from the `start` of its mapping on"));
             break;
         }
@@ -136,6 +143,8 @@ mod tests {
         refused("{from: 'a.*', to: 'c.{table}'}", "{from: 'a.*', to: 'd.{table}'}");
         refused("{from: 'a.*', to: 'c.{table}'}", "{from: 'a.*', to: 'c.{table}'}, {from: a.b, to: c.e}");
         refused("{from: 'a.*', to: 'c.{table}'}", "{from: 'a.t_*', to: 'd.{table}'}");
+        refused("{from: a.b, to: c.d}", "{from: a.b, to: [c.d, c.e], start: {gtid: 0-1-1}}");
+        put("{from: a.b, to: c.d}", "{from: a.b, to: c.e, start: {gtid: 0-1-1}}").expect("none stays");
         let noted = put("{from: a.b, to: c.d}", "{from: a.b, to: c.e, start: latest}").unwrap().notes;
         assert_eq!(
             noted,
