@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use coordination::Role;
 
-/// Keeps tables in step between MariaDB servers, through Kafka, exactly once.
+/// Keeps tables in step between MySQL and MariaDB servers, through Kafka, exactly once.
 #[derive(Debug, Parser)]
 #[command(name = "otter", version, arg_required_else_help = true)]
 pub(crate) struct Cli {

@@ -1,6 +1,6 @@
 //! The HTTP API, `/api/v1`: one file a resource, each with its own routes.
 //!
-//! A resource's file has `routes()`, made of [`routes::Routes`], so that no route exists without a role and without
+//! A resource's file has `routes()`, made of `routes::Routes`, so that no route exists without a role and without
 //! its part of the OpenAPI document. Bodies are described by their Rust types (schemars), paths by utoipa.
 
 mod check;
