@@ -67,6 +67,8 @@ impl Explorer {
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "error")
+            // Each place looked at is an assignment of its own, which a fetch in flight at the end would hold up.
+            .set("fetch.wait.max.ms", "10")
             .set("fetch.message.max.bytes", "65536")
             .set("queued.max.messages.kbytes", "1024");
         let consumer = config
