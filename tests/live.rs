@@ -324,6 +324,7 @@ async fn another_target_begins_at_the_start_of_its_mapping() -> Result<()> {
     };
     otter.wait_status("the lane paused without a start", SOON, paused).await?;
     source.run(&insert).await?;
+    site.put(&[&pipeline(&site, "{from: S.u, to: T.u}", "")]).await?;
     site.put(&[&pipeline(&site, "{from: S.u, to: T.u}, {from: S.t, to: T.two}", "")]).await?;
     wait_equal((&mut source, &site.from("t")), (&mut target, &site.to("two")), SOON).await?;
     otter.stop(Duration::from_secs(10)).await

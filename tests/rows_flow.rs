@@ -157,6 +157,9 @@ async fn documents_and_status_through_the_cli() -> Result<()> {
     source.run(&format!("INSERT INTO {} (username) VALUES ('other')", site.from("more"))).await?;
     // a mapping is added while the pipeline is paused; it takes its table from the beginning of the topic
     site.put(&[&site.pipeline_document(&[("tb_user", "tb_user2"), ("more", "more")])]).await?;
+    // A put that says nothing of the state leaves it: paused.
+    let resumed = site.otter(&["resume", "pipeline", &site.name]).await?;
+    ensure!(resumed.code == Some(0), "{resumed:?}");
     wait_equal((&mut source, &site.from("more")), (&mut target, &site.to("more")), SOON).await?;
     wait_equal((&mut source, &from), (&mut target, &to), SOON).await?;
 

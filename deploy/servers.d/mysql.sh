@@ -89,6 +89,9 @@ mysql_template() {
   mv "$MYSQL/setup/data" "$MYSQL/data" && rm -rf "$MYSQL/setup"
 }
 
+# mysql_socket HOME: in /tmp, because the path of a socket may only be 107 bytes long
+mysql_socket() { echo "/tmp/otter-$(printf %s "$1" | cksum | cut -d' ' -f1).sock"; }
+
 # mysql_options NAME HOME PORT
 mysql_options() {
   local root=$MYSQL/root/usr id=4
@@ -104,7 +107,7 @@ tmpdir=$2/tmp
 secure-file-priv=$2/files
 bind-address=127.0.0.1
 port=$3
-socket=/tmp/otter-$(printf %s "$2" | cksum | cut -d' ' -f1).sock
+socket=$(mysql_socket "$2")
 pid-file=$2/mysqld.pid
 mysqlx=OFF
 skip-name-resolve
@@ -137,6 +140,8 @@ start_mysql() {
     mysql_users "$name" >"$home/users.sql"
     first=(--init-file="$home/users.sql")
   fi
+  # What a killed server left names its process, which may not have been cleared away yet.
+  rm -f "$(mysql_socket "$home").lock"
   mysql_command sbin/mysqld --defaults-file="$home/my.cnf" "${as[@]}" "${first[@]}"
   launch "$name" "${MYSQL_COMMAND[@]}"
   await "$name" mysql_ready "$name"

@@ -6,9 +6,14 @@
 
 use mysql_async::{Opts, OptsBuilder, SslOpts};
 
+use crate::codes::Code;
 use crate::documents::{Address, Source, Target, Tls, TlsMode};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::secret::SecretRef;
+
+/// Longest password in bytes: without TLS, MySQL's caching_sha2_password takes no more under a key of 2,048 bits, and the
+/// client library panics.
+const MAX_PASSWORD: usize = 213;
 
 /// What it takes to connect to a server.
 #[derive(Debug, Clone, Copy)]
@@ -44,9 +49,13 @@ impl ServerAccess<'_> {
     /// The options to try, in this order. All count found rows, not changed rows (CLIENT_FOUND_ROWS).
     ///
     /// # Errors
-    /// `OT1003` when the password's reference leads nowhere.
+    /// `OT1003` when the password's reference leads nowhere, `OT1004` when the password is too long to be sent.
     pub fn options(&self) -> Result<Vec<Opts>> {
         let password = self.password.map(SecretRef::resolve).transpose()?;
+        if password.as_ref().is_some_and(|p| p.expose().len() > MAX_PASSWORD) {
+            let message = format!("the password of {} has more than {MAX_PASSWORD} bytes", self.user);
+            return Err(Error::new(Code::ConfigInvalid, message));
+        }
         let mut options = Vec::new();
         for address in self.addresses {
             let base = OptsBuilder::default()
@@ -110,6 +119,20 @@ mod tests {
         let identity = ssl(TlsMode::VerifyIdentity).unwrap();
         assert!(!identity.accept_invalid_certs() && !identity.skip_domain_validation());
         assert!(options(TlsMode::Disabled).iter().all(|o| o.client_found_rows() && !o.prefer_socket()));
+    }
+
+    #[test]
+    fn a_password_that_cannot_be_sent_is_refused_without_its_text() {
+        let file = std::env::temp_dir().join(format!("otter-password-{}", std::process::id()));
+        std::fs::write(&file, "x".repeat(MAX_PASSWORD + 1)).unwrap();
+        let (addresses, password) = (["db1:3306".parse().unwrap()], SecretRef::File(file.clone()));
+        let access =
+            ServerAccess { addresses: &addresses, user: "otter", password: Some(&password), tls: &Tls::default() };
+        let refused = access.options().unwrap_err();
+        assert!(refused.code().id() == "OT1004" && !refused.message().contains("xxx"), "{refused}");
+        std::fs::write(&file, "x".repeat(MAX_PASSWORD)).unwrap();
+        assert!(access.options().is_ok());
+        std::fs::remove_file(file).unwrap();
     }
 
     #[test]

@@ -46,7 +46,7 @@ async fn connections_are_encrypted_as_asked(server: Server) {
             _ => assert!(session.is_err()),
         }
     }
-    let wrong = SecretRef::Env("PATH".to_owned());
+    let wrong = SecretRef::Env("CARGO_PKG_NAME".to_owned());
     for mode in [TlsMode::Disabled, TlsMode::Preferred] {
         let tls = Tls { mode, ca: None };
         let access = ServerAccess { addresses: &addresses, user: &user, password: Some(&wrong), tls: &tls };
