@@ -304,7 +304,8 @@ async fn late_end_txn(commit: bool) -> Vec<Seen> {
     let id = schemas::names::transactional_id(&site.name, site::SOURCE);
     let open = wait_for("an open transaction", || async {
         let producer = wire::describe(&id);
-        if producer.state == "Ongoing" { Ok(producer) } else { Err(format!("{producer:?}")) }
+        // With the checkpoint's topic alone the rest would rightly begin a transaction of its own.
+        if producer.state == "Ongoing" && producer.topics == 2 { Ok(producer) } else { Err(format!("{producer:?}")) }
     });
     assert_eq!(wire::end_txn(&id, &open.await, commit), 0, "the broker takes it for the producer's own");
     site.sql("INSERT INTO t VALUES (3,'c')").await;
@@ -313,12 +314,17 @@ async fn late_end_txn(commit: bool) -> Vec<Seen> {
         let distinct: std::collections::BTreeSet<i64> = events.iter().map(|event| event.ordinal).collect();
         if distinct.len() == 3 { Ok(events) } else { Err(format!("{:?}", lines(&events))) }
     });
-    let events = events.await;
-    let reconnects = capture.metric("otter_capture_reconnects_total");
-    assert!(reconnects >= 1.0, "the commit did not fail: {:?} {:?}", lines(&events), site.checkpoint_records().await);
+    events.await;
+    // Row 3 may have got in front of the marker, and all is to be read before the producer's own commit fails.
+    let failed = wait_for("the producer's own commit to fail", || async {
+        let reconnects = capture.metric("otter_capture_reconnects_total");
+        let records = site.checkpoint_records().await;
+        if reconnects >= 1.0 { Ok(()) } else { Err(format!("{records:?}")) }
+    });
+    failed.await;
     capture.state("running", |status| status.state == SourceState::Running).await;
     capture.stop().await;
-    events
+    site.events("t").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,8 @@ pub(crate) struct Producer {
     pub(crate) id: i64,
     pub(crate) epoch: i16,
     pub(crate) state: String,
+    /// Topics with partitions in its open transaction.
+    pub(crate) topics: usize,
 }
 
 fn call(request: &[u8]) -> Vec<u8> {
@@ -46,7 +48,8 @@ pub(crate) fn describe(transactional_id: &str) -> Producer {
     at += 1 + state_length + 4 + 8; // timeout, start
     let id = i64::from_be_bytes(answer[at..at + 8].try_into().expect("8 bytes"));
     let epoch = i16::from_be_bytes(answer[at + 8..at + 10].try_into().expect("2 bytes"));
-    Producer { id, epoch, state }
+    let topics = usize::from(answer[at + 10]) - 1;
+    Producer { id, epoch, state, topics }
 }
 
 /// EndTxn, version 1; the broker's error code.
