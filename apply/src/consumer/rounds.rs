@@ -291,6 +291,11 @@ impl ConsumerLoop {
         for _ in 0..TURN {
             match consumer.poll(Duration::ZERO) {
                 None => break,
+                // A table that is mapped has no topic before its first row. A topic that lanes read and that goes is an error
+                // in their own queues; what is said here is no reason for them to claim again.
+                Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
+                    tracing::debug!(%error, "a subscribed topic is not there yet");
+                }
                 Some(polled) => drop(self.polled(polled)?),
             }
             if consumer.context().any() {
@@ -371,8 +376,8 @@ impl ConsumerLoop {
         ];
         if code.is_some_and(|code| positions.contains(&code)) {
             // It names no partition, and that partition stays silent from here on: every lane looks at its own, and
-            // says so when its position is not in its topic any more. A topic that is not there yet comes here too.
-            tracing::debug!(%error, "a topic or a position in one; lanes look at theirs");
+            // says so when its position is not in its topic any more.
+            tracing::debug!(%error, "a position is doubtful; lanes look at theirs");
             self.rechecks.wanted = true;
         } else {
             tracing::debug!(%error, "poll");

@@ -302,10 +302,13 @@ async fn late_end_txn(commit: bool) -> Vec<Seen> {
     let capture = site.run("a", slow).await;
     site.sql("INSERT INTO t VALUES (1,'a'),(2,'b')").await;
     let id = schemas::names::transactional_id(&site.name, site::SOURCE);
-    let open = wait_for("an open transaction", || async {
+    let mut seen = std::collections::BTreeSet::new();
+    let open = wait_for("an open transaction", || {
         let producer = wire::describe(&id);
+        seen.insert(format!("{producer:?}"));
         // With the checkpoint's topic alone the rest would rightly begin a transaction of its own.
-        if producer.state == "Ongoing" && producer.topics == 2 { Ok(producer) } else { Err(format!("{producer:?}")) }
+        let open = producer.state == "Ongoing" && producer.topics == 2;
+        std::future::ready(if open { Ok(producer) } else { Err(format!("{seen:?}")) })
     });
     assert_eq!(wire::end_txn(&id, &open.await, commit), 0, "the broker takes it for the producer's own");
     site.sql("INSERT INTO t VALUES (3,'c')").await;
