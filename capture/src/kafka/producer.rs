@@ -174,11 +174,10 @@ impl TransactionalProducer {
         self.check()
     }
 
-    /// Waits until every record is written, then commits.
+    /// Waits until every record handed over so far is written.
     ///
-    /// rdkafka's own flush takes 100 ms whatever is queued; with nothing left to flush, its commit returns after the
-    /// round trip.
-    pub(crate) fn commit(&self) -> Result<()> {
+    /// rdkafka's own flush takes 100 ms whatever is queued.
+    pub(crate) fn drain(&self) -> Result<()> {
         let started = Instant::now();
         let mut before = self.producer.in_flight_count();
         while before > 0 {
@@ -196,7 +195,13 @@ impl TransactionalProducer {
             }
             before = now;
         }
-        self.check()?;
+        self.check()
+    }
+
+    /// Waits until every record is written, then commits: with nothing left to flush, the library's commit returns after
+    /// the round trip.
+    pub(crate) fn commit(&self) -> Result<()> {
+        self.drain()?;
         let committed = self.producer.commit_transaction(self.patience);
         committed.map_err(|e| self.cause(e, "commit a Kafka transaction"))
     }

@@ -5,6 +5,10 @@
 //! transaction between its events and its checkpoint unnoticed: the checkpoint's partition belongs to the transaction
 //! from its first request on, so what is committed or aborted early makes the real commit fail.
 //!
+//! The checkpoint is handed over when every event is written, not only queued: partitions are written side by side, and
+//! a late commit that found the checkpoint in the log with an event still on its way would commit the position and lose
+//! the row.
+//!
 //! Any error leaves the outbox unusable; the caller drops it and starts again from the last committed checkpoint.
 
 use std::sync::Arc;
@@ -150,6 +154,7 @@ impl Outbox {
     /// Returns the row events in it.
     pub(crate) fn commit(&mut self, checkpoint: &Checkpoint) -> Result<u64> {
         self.begin()?;
+        self.producer()?.drain()?;
         self.record(CHECKPOINT_KEY, &checkpoint.to_json(), checkpoint.time)?;
         self.producer()?.commit()?;
         Ok(self.open.take().map_or(0, |load| load.rows))

@@ -1,10 +1,10 @@
 //! What the tests of the binlog share: the server under test, one of their own, streams, and a proxy that does damage.
 
 use std::net::TcpListener as StdListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use capture::binlog::event::Event;
@@ -31,9 +31,13 @@ pub(crate) fn shared_server() -> String {
 
 /// A source document for the user otter at an address.
 pub(crate) fn source(address: &str) -> Source {
-    let password = Path::new(env!("CARGO_TARGET_TMPDIR")).join("otter-password");
-    std::fs::write(&password, "otter").unwrap();
-    document(address, "otter", Some(&password))
+    // Written once: a test that writes it again empties it for a moment under the others.
+    static PASSWORD: LazyLock<PathBuf> = LazyLock::new(|| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("otter-password-{}", std::process::id()));
+        std::fs::write(&path, "otter").unwrap();
+        path
+    });
+    document(address, "otter", Some(&PASSWORD))
 }
 
 /// A source document for a user without password.

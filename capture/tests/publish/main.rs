@@ -16,6 +16,9 @@ use schemas::status::SourceState;
 use site::{Site, wait_for};
 use topic::{Seen, assert_growing};
 
+/// Late commits that meet an open transaction in one test.
+const LATE_COMMITS: usize = 12;
+
 const T: &str = "t (id INT PRIMARY KEY, name VARCHAR(20) NOT NULL DEFAULT '')";
 
 pub(crate) fn lines(events: &[Seen]) -> Vec<String> {
@@ -298,7 +301,8 @@ async fn late_end_txn(commit: bool) -> Vec<Seen> {
     let mut site = Site::new(&[T]).await;
     site.put(&["t"]).await;
     let wait = Interval::from_secs(8);
-    let slow = Options { quiet: wait, commit_interval: wait, ..Options::default() };
+    // What others write to the server must not end the transaction sooner either.
+    let slow = Options { quiet: wait, commit_interval: wait, checkpoint_interval: wait, ..Options::default() };
     let capture = site.run("a", slow).await;
     site.sql("INSERT INTO t VALUES (1,'a'),(2,'b')").await;
     let id = schemas::names::transactional_id(&site.name, site::SOURCE);
@@ -328,6 +332,51 @@ async fn late_end_txn(commit: bool) -> Vec<Seen> {
     capture.state("running", |status| status.state == SourceState::Running).await;
     capture.stop().await;
     site.events("t").await
+}
+
+/// Whatever a late commit meets, a checkpoint is never committed without the rows in front of it: they are written first.
+#[tokio::test(flavor = "multi_thread")]
+async fn late_commits_at_any_moment_lose_nothing() {
+    // A large row is on its way for longer than the checkpoint behind it.
+    let mut site = Site::new(&[T, "u (id INT PRIMARY KEY, name MEDIUMTEXT)"]).await;
+    site.put(&["t", "u"]).await;
+    let options = Options { retry_max: Interval::from_millis(20), ..Options::default() };
+    let capture = site.run("a", options).await;
+    let id = schemas::names::transactional_id(&site.name, site::SOURCE);
+    let met = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let forging = tokio::task::spawn_blocking({
+        let met = std::sync::Arc::clone(&met);
+        move || {
+            while met.load(std::sync::atomic::Ordering::Relaxed) < LATE_COMMITS {
+                let producer = wire::describe(&id);
+                // A refusal: it was over in the meantime.
+                if producer.state == "Ongoing" && producer.topics > 1 && wire::end_txn(&id, &producer, true) == 0 {
+                    met.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                }
+            }
+        }
+    });
+    let mut rows = 0;
+    while !forging.is_finished() {
+        rows += 1;
+        let large =
+            format!("INSERT INTO u SELECT {rows}, GROUP_CONCAT(SHA2(RAND(), 256) SEPARATOR '') FROM seq_1_to_10000");
+        site.sql(&format!(
+            "SET group_concat_max_len=1000000; BEGIN; INSERT INTO t VALUES ({rows},''); {large}; COMMIT"
+        ))
+        .await;
+    }
+    forging.await.expect("no panic");
+    for table in ["t", "u"] {
+        let all = wait_for("all rows", || async {
+            let seen = site.events(table).await;
+            let distinct: std::collections::BTreeSet<i64> = seen.iter().map(|event| event.ordinal).collect();
+            if distinct.len() == rows { Ok(()) } else { Err(format!("{} of {rows} rows of {table}", distinct.len())) }
+        });
+        all.await;
+    }
+    println!("{rows} transactions, {} new producers", capture.metric("otter_capture_reconnects_total"));
+    capture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
