@@ -49,10 +49,15 @@ pub mod column {
     pub const START_GTID: &str = "start_gtid";
     /// The target tables that the position speaks of, as [`super::targets`] writes them. NULL: those of the next claim.
     pub const TARGETS: &str = "targets";
+    /// Ordinal of the event in front of which the lane stands: it waits for other lanes, is paused by it, or has come to
+    /// a barrier. NULL: it goes on.
+    pub const PENDING_ORDINAL: &str = "pending_ordinal";
+    /// The lanes of the topic are applied as one, merged by ordinal, until all have passed this one. NULL: each for itself.
+    pub const JOINED_UNTIL: &str = "joined_until";
 }
 
 /// All column names in the table's order.
-pub const COLUMNS: [&str; 19] = [
+pub const COLUMNS: [&str; 21] = [
     column::PIPELINE,
     column::TOPIC,
     column::PARTITION,
@@ -72,10 +77,12 @@ pub const COLUMNS: [&str; 19] = [
     column::REPLAY_MISSING,
     column::START_GTID,
     column::TARGETS,
+    column::PENDING_ORDINAL,
+    column::JOINED_UNTIL,
 ];
 
 /// The columns that came after the table's first version, and their definitions.
-const LATER: [(&str, &str); 9] = [
+const LATER: [(&str, &str); 11] = [
     (column::GENERATION, "int NOT NULL DEFAULT 0"),
     (column::REPLAY_UNTIL, "bigint NOT NULL DEFAULT -1"),
     (column::REPLAY_PAST, "varchar(512) NOT NULL DEFAULT ''"),
@@ -85,6 +92,8 @@ const LATER: [(&str, &str); 9] = [
     (column::REPLAY_MISSING, "bigint NOT NULL DEFAULT 0"),
     (column::START_GTID, "text NULL"),
     (column::TARGETS, "text NULL"),
+    (column::PENDING_ORDINAL, "bigint NULL"),
+    (column::JOINED_UNTIL, "bigint NULL"),
 ];
 
 /// Quotes an identifier for MySQL and MariaDB.
@@ -181,8 +190,8 @@ mod tests {
             sql.starts_with("ALTER TABLE `otter`.`progress` ADD COLUMN `generation` int NOT NULL DEFAULT 0, "),
             "{sql}"
         );
-        assert_eq!(sql.matches("ADD COLUMN").count(), 9);
-        assert_eq!(alter_table("otter", &all[..18]).expect("one").matches("ADD COLUMN").count(), 1);
+        assert_eq!(sql.matches("ADD COLUMN").count(), 11);
+        assert_eq!(alter_table("otter", &all[..20]).expect("one").matches("ADD COLUMN").count(), 1);
     }
 
     #[test]

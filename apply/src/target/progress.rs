@@ -283,7 +283,7 @@ impl Lane {
     /// Text of the UPDATE that moves the progress row from `from` to `to` (offset, ordinal); it must find one row.
     pub(crate) fn advance_sql(&self, from: i64, to: (i64, i64)) -> String {
         format!(
-            "UPDATE {} SET `{}` = {}, `{}` = {}, `{}` = {} WHERE {}",
+            "UPDATE {} SET `{}` = {}, `{}` = {}, `{}` = {}, `{}` = NULL WHERE {}",
             self.table,
             column::NEXT_OFFSET,
             to.0,
@@ -291,6 +291,7 @@ impl Lane {
             to.1,
             column::DOCUMENT_VERSION,
             self.document_version,
+            column::PENDING_ORDINAL,
             self.where_ours(from),
         )
     }
@@ -453,7 +454,11 @@ async fn begin_anew(
     let back = stays.is_none_or(|(offset, _)| start.next_offset < offset);
     let until = stays.map_or(-1, |(offset, until)| offset.max(until).max(start.next_offset));
     let gtid = start.gtid.as_ref().map(ToString::to_string);
-    let mut set = vec![(column::START_GTID, gtid.into()), (column::REPLAY_UNTIL, Value::from(until))];
+    let mut set = vec![
+        (column::START_GTID, gtid.into()),
+        (column::REPLAY_UNTIL, Value::from(until)),
+        (column::PENDING_ORDINAL, Value::NULL),
+    ];
     if back {
         set.extend([
             (column::NEXT_OFFSET, start.next_offset.into()),

@@ -172,10 +172,11 @@ async fn seek_rows(session: &mut Session, table: &str, request: &str, moves: &[M
         format!("SELECT {} FROM {table} WHERE {} FOR UPDATE", read.map(progress::quote).join(", "), matches_key());
     let set = read.map(|name| format!("`{name}` = ?")).join(", ");
     let update = format!(
-        "UPDATE {table} SET {set}, `{0}` = COALESCE(?, `{0}`), `{1}` = '', `{2}` = NULL, {3} WHERE {4}",
+        "UPDATE {table} SET {set}, `{0}` = COALESCE(?, `{0}`), `{1}` = '', `{2}` = NULL, `{3}` = NULL, {4} WHERE {5}",
         column::TARGETS,
         column::OWNER,
         column::START_GTID,
+        column::PENDING_ORDINAL,
         no_counts(),
         matches_key()
     );

@@ -19,5 +19,7 @@ CREATE TABLE IF NOT EXISTS `otter`.`progress` (
   `replay_missing` bigint NOT NULL DEFAULT 0,
   `start_gtid` text NULL,
   `targets` text NULL,
+  `pending_ordinal` bigint NULL,
+  `joined_until` bigint NULL,
   PRIMARY KEY (`pipeline`, `topic`, `partition`)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
