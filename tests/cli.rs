@@ -60,9 +60,9 @@ fn wrong_documents_are_refused_before_any_server_is_asked() {
     assert!(unknown.stderr.starts_with(expected), "{}", unknown.stderr);
     assert!(unknown.stderr.contains("\n  remedy: Correct the field named"), "{}", unknown.stderr);
 
-    let later = put("kind: source\nname: shop\naddresses: ['a:1']\nuser: u\ntopics: {partitions: 8}\n");
+    let later = put("kind: source\nname: shop\naddresses: ['a:1']\nuser: u\ntopics: {transaction: true}\n");
     let expected =
-        "error: OT1002: -: source shop: topics.partitions: this version does not have more than one partition yet";
+        "error: OT1002: -: source shop: topics.transaction: this version does not have topics.transaction yet";
     assert!(later.stderr.starts_with(expected), "{}", later.stderr);
 
     let password = put("kind: target\nname: t\naddress: a:1\nuser: u\npassword: hunter2\n");

@@ -60,7 +60,7 @@ async fn documents_that_are_wrong_are_refused() -> Result<()> {
         (good.clone() + "tls: {mode: sometimes}\n", Code::DocumentInvalid, "tls.mode"),
         (good.replace("kind: source", "kind: sauce"), Code::DocumentInvalid, "sauce"),
         (good.replace("user: otter", "usr: otter"), Code::DocumentInvalid, "usr"),
-        (good + "topics: {partitions: 8}\n", Code::NotSupportedYet, "topics.partitions"),
+        (good + "topics: {transaction: true}\n", Code::NotSupportedYet, "topics.transaction"),
     ] {
         ensure_says(&site.try_put(&[&document]).await?, code, cause)?;
     }

@@ -35,7 +35,7 @@ pub use pipeline::{
 };
 pub use routes::Routes;
 pub use size::Size;
-pub use source::{SYSTEM_SCHEMAS, Source, TopicOverride, TopicSettings, Topics};
+pub use source::{MAX_PARTITIONS, SYSTEM_SCHEMAS, Source, TopicOverride, TopicSettings, Topics};
 pub use start::{FIRST_POSITION, PositionMode, Start};
 pub use target::{DEFAULT_SCHEMA, Target, TargetType, Tls, TlsMode};
 pub use templates::{Targets, Template};

@@ -3,6 +3,7 @@
 
 pub mod avro;
 pub mod avro_text;
+pub mod barrier;
 pub mod charset;
 pub mod check;
 pub mod checkpoint;

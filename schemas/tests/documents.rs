@@ -88,6 +88,11 @@ fn wrong_values_are_named_with_their_path() {
         (with(Kind::Source, "topics: {prefix: a.b}"), "topics.prefix: a prefix has 1 to 63 of"),
         (with(Kind::Source, "topics: {retention: 7 days}"), "topics.retention: \"7 days\" is not a duration"),
         (with(Kind::Source, "topics: {max_message: 2GiB}"), "topics.max_message: the largest event is"),
+        (with(Kind::Source, "topics: {partitions: 0}"), "topics.partitions: the number of partitions is 1 to 1000"),
+        (
+            with(Kind::Source, "topics: {overrides: [{tables: a.b, partitions: 1001}]}"),
+            "topics.overrides[0].partitions: the number of partitions is 1 to 1000",
+        ),
         (
             with(Kind::Source, "topics: {overrides: [{tables: a.b, replication: 0}]}"),
             "topics.overrides[0].replication: ",
@@ -128,8 +133,6 @@ fn wrong_values_are_named_with_their_path() {
 #[test]
 fn settings_of_later_versions_are_refused_as_such() {
     let cases = [
-        (with(Kind::Source, "topics: {partitions: 8}"), "topics.partitions"),
-        (with(Kind::Source, "topics: {overrides: [{tables: a.b, partitions: 8}]}"), "topics.overrides[0].partitions"),
         (with(Kind::Source, "topics: {names: {a.b: c}}"), "topics.names"),
         (with(Kind::Target, "type: postgres"), "type"),
         (mapped("{from: a.b, to: c.d, truncate: ignore}"), "mappings[0].truncate"),
@@ -164,7 +167,7 @@ fn a_source_knows_its_tables_and_topics() {
     let not = "OT1001: source shop does not publish shop.audit_1; see its `tables`";
     assert_eq!(topic("shop", "audit_1"), Err(not.to_owned()));
     let settings = source.topic_settings(&TableName::new("shop", "orders"));
-    assert_eq!((settings.partitions, settings.replication), (1, Some(2)));
+    assert_eq!((settings.partitions, settings.replication), (8, Some(2)));
     assert_eq!(settings.retention.map(|r| r.to_string()), Some("30d".to_owned()));
     assert_eq!(source.max_message().to_string(), "64MiB");
 

@@ -24,13 +24,6 @@ fn source(document: &Value) -> Option<(String, String)> {
             return found(format!("topics.{field}"), format!("topics.{field}"));
         }
     }
-    let overrides = items(&topics["overrides"]).enumerate();
-    let overrides = overrides.map(|(i, o)| (format!("topics.overrides[{i}]"), o));
-    for (path, settings) in std::iter::once(("topics".to_owned(), topics)).chain(overrides) {
-        if settings["partitions"].as_i64().is_some_and(|n| n != 1) {
-            return found(format!("{path}.partitions"), "more than one partition");
-        }
-    }
     None
 }
 

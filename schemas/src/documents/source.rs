@@ -21,6 +21,9 @@ pub const SYSTEM_SCHEMAS: [&str; 4] = ["mysql", "information_schema", "performan
 /// Rows larger than this stop their table unless `max_message` says otherwise.
 const DEFAULT_MAX_MESSAGE: Size = Size::mebibytes(64);
 
+/// The most partitions that a topic may have.
+pub const MAX_PARTITIONS: u32 = 1000;
+
 /// A server whose binlog is published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -59,7 +62,8 @@ pub struct Topics {
     /// First part of every topic's name; the source's name by default. It belongs to one source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// Partitions of a new topic. One, in this version.
+    /// Partitions of a new topic, 1 to 1000; 1 by default. A topic that is there keeps its own.
+    #[schemars(range(min = 1, max = 1000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions: Option<u32>,
     /// Replicas of a new topic; the broker's default when it is not given.
@@ -82,7 +86,8 @@ pub struct Topics {
 pub struct TopicOverride {
     /// Which tables.
     pub tables: TablePattern,
-    /// Partitions of a new topic. One, in this version.
+    /// Partitions of a new topic, 1 to 1000.
+    #[schemars(range(min = 1, max = 1000))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<u32>,
     /// Replicas of a new topic.
@@ -188,10 +193,16 @@ impl Topics {
                 return Err(("topics.prefix".to_owned(), why.to_owned()));
             }
         }
-        let own = ("topics".to_owned(), self.replication, self.max_message);
-        let overrides = self.overrides.iter().enumerate();
-        let overrides = overrides.map(|(i, o)| (format!("topics.overrides[{i}]"), o.replication, o.max_message));
-        for (path, replication, max_message) in std::iter::once(own).chain(overrides) {
+        let own = ("topics".to_owned(), self.partitions, self.replication, self.max_message);
+        let overrides = self
+            .overrides
+            .iter()
+            .enumerate()
+            .map(|(i, o)| (format!("topics.overrides[{i}]"), o.partitions, o.replication, o.max_message));
+        for (path, partitions, replication, max_message) in std::iter::once(own).chain(overrides) {
+            if partitions.is_some_and(|p| !(1..=MAX_PARTITIONS).contains(&p)) {
+                return Err((format!("{path}.partitions"), "the number of partitions is 1 to 1000".to_owned()));
+            }
             if replication.is_some_and(|r| r == 0 || r > 1000) {
                 return Err((format!("{path}.replication"), "the number of replicas is 1 to 1000".to_owned()));
             }
