@@ -40,32 +40,32 @@ impl History {
 }
 
 /// All histories of a number of events, from every beginning, that a source can have.
-pub(crate) fn histories(lanes: usize, events: usize) -> Vec<History> {
+pub(crate) fn histories(events: usize) -> Vec<History> {
     let values: Vec<Option<Value>> = std::iter::once(None).chain((0..VALUES).map(Some)).collect();
     let mut all = Vec::new();
     for code in 0..values.len().pow(3) {
         let of = |at: u32| values[code / values.len().pow(at) % values.len()];
         let begin = History { before: [of(0), of(1), of(2)], events: Vec::new() };
         if begin.is_valid() {
-            extend(&begin, lanes, events, &values, &mut all);
+            extend(&begin, events, &values, &mut all);
         }
     }
     all
 }
 
-fn extend(begin: &History, lanes: usize, events: usize, values: &[Option<Value>], all: &mut Vec<History>) {
+fn extend(begin: &History, events: usize, values: &[Option<Value>], all: &mut Vec<History>) {
     if events == 0 {
         all.push(begin.clone());
         return;
     }
     let now = begin.rows(&[begin.events.len(); 3]);
-    for lane in 0..lanes {
+    for (lane, held) in now.iter().enumerate() {
         // An event that changes nothing is none.
-        for &value in values.iter().filter(|value| **value != now[lane]) {
+        for &value in values.iter().filter(|value| *value != held) {
             let mut longer = begin.clone();
             longer.events.push((lane, value));
             if longer.is_valid() {
-                extend(&longer, lanes, events - 1, values, all);
+                extend(&longer, events - 1, values, all);
             }
         }
     }

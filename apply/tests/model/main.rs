@@ -18,9 +18,6 @@ mod lanes;
 use lanes::{History, Lanes, Procedure, histories};
 use stateright::{Checker, Model};
 
-/// Rows, each in a lane of its own.
-const LANES: usize = 3;
-
 fn check(procedure: Procedure, histories: Vec<History>) -> impl Checker<Lanes> {
     Lanes { procedure, histories }.checker().threads(2).spawn_bfs().join()
 }
@@ -51,7 +48,7 @@ fn more_events_are_not_always_enough() {
 
 #[test]
 fn with_joining_some_lane_can_always_move() {
-    let mut all = histories(LANES, 4);
+    let mut all = histories(4);
     all.push(overtaken());
     all.push(swap_by_a_value_that_is_taken_later());
     let count = all.len();
