@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coordination::SchemaStore;
-use schemas::documents::{Columns, Mapping, Pipeline, PipelineStart, Routes, Source, TablePattern, Target, World};
+use schemas::documents::{
+    Columns, ForeignKeys, Mapping, Pipeline, PipelineStart, Routes, Source, TablePattern, Target, Truncate, World,
+};
 use schemas::table::TableName;
 use schemas::{Code, Error, Result, escape, names};
 use serde::Deserialize;
@@ -37,6 +39,10 @@ pub(crate) struct TablePlan {
     pub(crate) columns: Columns,
     /// What happens to rows that are not as their events expect.
     pub(crate) policies: Policies,
+    /// What a TRUNCATE of the source's table does.
+    pub(crate) truncate: Truncate,
+    /// Whether foreign keys of the target are checked.
+    pub(crate) foreign_keys: ForeignKeys,
     /// Where batches end.
     pub(crate) limits: Limits,
     /// How long a batch waits for records that are known to follow.
@@ -146,6 +152,8 @@ impl Config {
             named: mapping.from.exact().is_some(),
             columns: mapping.columns.clone(),
             policies: Policies::from(&settings),
+            truncate: settings.truncate,
+            foreign_keys: settings.foreign_keys,
             limits: Limits {
                 rows,
                 bytes,

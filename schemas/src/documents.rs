@@ -30,8 +30,8 @@ pub use duration::Interval;
 pub use names::{Address, Name};
 pub use patterns::{Rule, Specificity, TablePattern};
 pub use pipeline::{
-    ApplySettings, BatchSettings, Columns, ExistingRow, Mapping, MissingRow, OnError, Pipeline, PipelineStart,
-    RowSettings, State,
+    ApplySettings, BatchSettings, Columns, ExistingRow, ForeignKeys, Mapping, MissingRow, OnError, Pipeline,
+    PipelineStart, RowSettings, State, Truncate,
 };
 pub use routes::Routes;
 pub use size::Size;

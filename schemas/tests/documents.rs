@@ -117,6 +117,8 @@ fn wrong_values_are_named_with_their_path() {
             mapped("{from: 'shop.*', to: '{schema}.{table}'}, {from: '*.user', to: '{schema}.{table}'}"),
             "mappings[1].from: shop.* and *.user of mappings[0] both match shop.user and neither is more specific",
         ),
+        (mapped("{from: a.b, to: c.d, truncate: never}"), "mappings[0].truncate: unknown variant `never`"),
+        (mapped("{from: a.b, to: c.d, foreign_keys: on}"), "mappings[0].foreign_keys: unknown variant `on`"),
         (mapped("{from: a.b, to: c.d, batch: {rows: 0}}"), "mappings[0].batch.rows: a batch has 1 to"),
         (mapped("{from: a.b, to: c.d, columns: {include: []}}"), "mappings[0].columns.include: no column is left"),
         (mapped("{from: a.b, to: c.d, columns: {include: [x], exclude: [x]}}"), "mappings[0].columns.exclude: x is"),
@@ -135,9 +137,8 @@ fn settings_of_later_versions_are_refused_as_such() {
     let cases = [
         (with(Kind::Source, "topics: {names: {a.b: c}}"), "topics.names"),
         (with(Kind::Target, "type: postgres"), "type"),
-        (mapped("{from: a.b, to: c.d, truncate: ignore}"), "mappings[0].truncate"),
         (mapped("{from: a.b, to: c.d, on_error: dead_letters}"), "mappings[0].on_error"),
-        (mapped("{from: a.b, to: c.d}") + "apply: {truncate: apply}", "apply.truncate"),
+        (mapped("{from: a.b, to: c.d}") + "apply: {on_error: dead_letters}", "apply.on_error"),
     ];
     for (text, path) in cases {
         let message = refused(&text);
@@ -186,6 +187,7 @@ fn a_mappings_settings_win_over_the_pipelines() {
     let settings = pipeline.settings_for(orders);
     assert_eq!((settings.batch_rows, settings.batch_bytes.get()), (100, 4 << 20));
     assert_eq!(format!("{:?} {:?}", settings.missing_row, settings.existing_row), "Overwrite Ignore");
+    assert_eq!(format!("{:?} {:?}", settings.truncate, settings.foreign_keys), "Pause Off");
     assert_eq!(format!("{:?}", pipeline.start_for(orders)), "Latest");
     assert!(!orders.columns.takes("note"));
     assert_eq!(orders.columns.target_name("amt"), "amount");

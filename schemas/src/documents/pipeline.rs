@@ -98,6 +98,12 @@ pub struct Mapping {
     /// For this table: what happens to a row to insert that is there already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing_row: Option<ExistingRow>,
+    /// For this table: what a TRUNCATE of the source's table does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncate: Option<Truncate>,
+    /// For this table: whether foreign keys of the target are checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign_keys: Option<ForeignKeys>,
 }
 
 /// Which columns of a table, under which names at the target. All by default.
@@ -134,6 +140,12 @@ pub struct ApplySettings {
     /// What happens to a row to insert that is there already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub existing_row: Option<ExistingRow>,
+    /// What a TRUNCATE of a source's table does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncate: Option<Truncate>,
+    /// Whether foreign keys of the target are checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub foreign_keys: Option<ForeignKeys>,
 }
 
 /// How batches are made: whichever limit comes first ends one.
@@ -186,6 +198,30 @@ pub enum ExistingRow {
     Ignore,
 }
 
+/// What a TRUNCATE of the source's table does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Truncate {
+    /// The target's rows go, too.
+    #[default]
+    Apply,
+    /// It is passed over.
+    Ignore,
+    /// The table pauses in front of it.
+    Pause,
+}
+
+/// Whether foreign keys of the target are checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ForeignKeys {
+    /// They are not; each table is written by itself.
+    #[default]
+    Off,
+    /// They are; the tables with this setting are written as one, in the order of the source.
+    Ordered,
+}
+
 /// The settings that hold for one mapping, all defaults filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowSettings {
@@ -201,6 +237,10 @@ pub struct RowSettings {
     pub missing_row: MissingRow,
     /// What happens to a row to insert that is there already.
     pub existing_row: ExistingRow,
+    /// What a TRUNCATE of the source's table does.
+    pub truncate: Truncate,
+    /// Whether foreign keys of the target are checked.
+    pub foreign_keys: ForeignKeys,
 }
 
 impl Pipeline {
@@ -225,6 +265,8 @@ impl Pipeline {
             on_error: mapping.on_error.or(self.apply.on_error).unwrap_or_default(),
             missing_row: mapping.missing_row.or(self.apply.missing_row).unwrap_or_default(),
             existing_row: mapping.existing_row.or(self.apply.existing_row).unwrap_or_default(),
+            truncate: mapping.truncate.or(self.apply.truncate).unwrap_or_default(),
+            foreign_keys: mapping.foreign_keys.or(self.apply.foreign_keys).unwrap_or_default(),
         }
     }
 

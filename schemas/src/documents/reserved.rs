@@ -55,12 +55,6 @@ fn pipeline(document: &Value) -> Option<(String, String)> {
 
 /// What stands under `apply` and in mappings alike.
 fn apply(settings: &Value) -> Option<(&'static str, String)> {
-    if settings.get("truncate").is_some() {
-        return Some(("truncate", "carrying TRUNCATE (it stops the source)".to_owned()));
-    }
-    if settings.get("foreign_keys").is_some() {
-        return Some(("foreign_keys", "foreign_keys".to_owned()));
-    }
     let on_error = settings["on_error"].as_str().filter(|p| ["stop", "dead_letter", "dead_letters"].contains(p));
     on_error.map(|policy| ("on_error", format!("on_error: {policy}")))
 }
