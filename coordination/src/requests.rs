@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tracing::warn;
 use zookeeper as zk;
 
-use crate::session::{Answer, Sessions, is_definite, persistent, refused};
+use crate::session::{Answer, Sessions, persistent, refused};
 use crate::{Coordination, check_size};
 
 /// A request that this worker has taken and owes an answer.
@@ -143,7 +143,11 @@ impl Requests {
     pub async fn watch<A: Action>(&self, name: &str) -> Result<watch::Receiver<Option<Ticket<A>>>> {
         let (publish, receiver) = watch::channel(self.read(name).await?);
         let path = names::request_path(A::FOLDER, name);
-        tokio::spawn(follow(self.sessions().clone(), path, publish));
+        let sessions = self.sessions().clone();
+        tokio::spawn(async move {
+            let follow = |client| follow_session(client, &path, &publish);
+            sessions.keep_following(&path, publish.closed(), follow).await;
+        });
         Ok(receiver)
     }
 
@@ -228,30 +232,9 @@ fn still_open<A: Action>(name: &str, open: &Ticket<A>) -> Error {
     Error::new(Code::RequestOpen, format!("{} {name}: request {id} of {by}, {time}: {at}", A::NOUN))
 }
 
-/// Publishes every state of the node until nobody looks any more.
-async fn follow<A: Action>(sessions: Sessions, path: String, publish: watch::Sender<Option<Ticket<A>>>) {
-    let closed = sessions.closed().clone();
-    let work = async {
-        while let Some(client) = sessions.connected().await {
-            if let Err(error) = follow_session(&client, &path, &publish).await {
-                if is_definite(&error) {
-                    warn!(path, %error, "cannot follow a request; trying again");
-                }
-                tokio::time::sleep(sessions.options().session_timeout / 40).await;
-            }
-        }
-    };
-    tokio::select! {
-        biased;
-        () = closed.cancelled() => {}
-        () = publish.closed() => {}
-        () = work => {}
-    }
-}
-
 /// Follows the node until the connection breaks.
 async fn follow_session<A: Action>(
-    client: &zk::Client,
+    client: zk::Client,
     path: &str,
     publish: &watch::Sender<Option<Ticket<A>>>,
 ) -> Result<(), zk::Error> {

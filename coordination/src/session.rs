@@ -131,6 +131,31 @@ impl Sessions {
         }
     }
 
+    /// Calls `follow` with one connected client after another, each time until it ends, which is when its connection
+    /// breaks, or fails. Returns when `unwanted` is done or the sessions have ended for good.
+    pub(crate) async fn keep_following<F, Fut>(&self, what: &str, unwanted: impl Future<Output = ()>, mut follow: F)
+    where
+        F: FnMut(zk::Client) -> Fut,
+        Fut: Future<Output = Result<(), zk::Error>>,
+    {
+        let work = async {
+            while let Some(client) = self.connected().await {
+                if let Err(error) = follow(client).await {
+                    if is_definite(&error) {
+                        warn!(what, %error, "cannot follow what ZooKeeper holds; trying again");
+                    }
+                    tokio::time::sleep(self.options.session_timeout / 40).await;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.closed.cancelled() => {}
+            () = unwanted => {}
+            () = work => {}
+        }
+    }
+
     /// Calls ZooKeeper until it answers, on this connection or a later one, within the request timeout.
     ///
     /// `operation` is made again after an unknown outcome, so it must be harmless to repeat: a read, a write without

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use zookeeper as zk;
 
 use crate::Coordination;
-use crate::session::{Sessions, is_definite, persistent, refused};
+use crate::session::{persistent, refused};
 
 impl Coordination {
     /// Says that a source has made a topic.
@@ -38,34 +38,17 @@ impl Coordination {
     /// Changes whenever the source may have made a topic, also after each outage.
     pub fn watch_topics(&self, source: &str) -> watch::Receiver<u64> {
         let (publish, receiver) = watch::channel(0);
-        // It ends with its last receiver, or with the connection.
-        tokio::spawn(follow(self.sessions().clone(), names::topics_path(source), publish));
+        let (sessions, path) = (self.sessions().clone(), names::topics_path(source));
+        tokio::spawn(async move {
+            let follow = |client| follow_session(client, &path, &publish);
+            sessions.keep_following(&path, publish.closed(), follow).await;
+        });
         receiver
     }
 }
 
-async fn follow(sessions: Sessions, path: String, publish: watch::Sender<u64>) {
-    let closed = sessions.closed().clone();
-    let work = async {
-        while let Some(client) = sessions.connected().await {
-            if let Err(error) = follow_session(&client, &path, &publish).await {
-                if is_definite(&error) {
-                    tracing::warn!(path, %error, "cannot follow the topics of a source; trying again");
-                }
-                tokio::time::sleep(sessions.options().session_timeout / 40).await;
-            }
-        }
-    };
-    tokio::select! {
-        biased;
-        () = closed.cancelled() => {}
-        () = publish.closed() => {}
-        () = work => {}
-    }
-}
-
 /// Follows the node until the connection breaks.
-async fn follow_session(client: &zk::Client, path: &str, publish: &watch::Sender<u64>) -> Result<(), zk::Error> {
+async fn follow_session(client: zk::Client, path: &str, publish: &watch::Sender<u64>) -> Result<(), zk::Error> {
     loop {
         let (_, watcher) = client.check_and_watch_stat(path).await?;
         publish.send_modify(|count| *count += 1);

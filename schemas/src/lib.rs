@@ -7,6 +7,7 @@ pub mod barrier;
 pub mod charset;
 pub mod check;
 pub mod checkpoint;
+pub mod civil;
 pub mod codes;
 pub mod decode;
 pub mod documents;

@@ -4,6 +4,7 @@
 //! part that names a column, a key or a constraint (`safe_text`); the driver's error is kept as a source only for
 //! errors that cannot speak about a row.
 
+use mysql_async::DriverError;
 use schemas::{Code, Error};
 
 /// What a failed statement means for its connection and transaction.
@@ -40,7 +41,7 @@ impl From<mysql_async::Error> for Failure {
         let mysql_async::Error::Server(server) = &error else {
             return Self {
                 fault: Fault::Lost,
-                error: Error::new(Code::TargetUnreachable, "the connection to the target broke off").with_source(error),
+                error: Error::new(Code::TargetUnreachable, broken(&error)).with_source(error),
             };
         };
         let (fault, code) = classify(server.code);
@@ -49,6 +50,17 @@ impl From<mysql_async::Error> for Failure {
         let out = Error::new(code, text);
         let quotes_rows = fault == Fault::Duplicate || code == Code::TargetRefused;
         Self { fault, error: if quotes_rows { out } else { out.with_source(error) } }
+    }
+}
+
+/// What an error says that is no answer of the server.
+fn broken(error: &mysql_async::Error) -> String {
+    match error {
+        // MySQL asks users that it does not have for a method that it draws by lot, so that nobody learns who there is.
+        mysql_async::Error::Driver(DriverError::UnknownAuthPlugin { name }) => {
+            format!("the target asks for a password by {name}, which Otter does not know; is there such a user?")
+        }
+        _ => "the connection to the target broke off".to_owned(),
     }
 }
 
@@ -112,7 +124,10 @@ mod tests {
         assert_eq!(server(1205, "Lock").error.code(), Code::TargetBusy);
         assert_eq!(server(1146, "no table").error.code(), Code::TargetTable);
         assert_eq!(server(1264, "out of range").fault, Fault::Refused);
-        let closed = mysql_async::Error::Driver(mysql_async::DriverError::ConnectionClosed);
-        assert_eq!(Failure::from(closed).fault, Fault::Lost);
+        let driver = |error| Failure::from(mysql_async::Error::Driver(error));
+        assert_eq!(driver(DriverError::ConnectionClosed).fault, Fault::Lost);
+        let asked = driver(DriverError::UnknownAuthPlugin { name: "sha256_password".to_owned() });
+        assert_eq!(asked.fault, Fault::Lost);
+        assert!(asked.error.message().contains("sha256_password"), "{}", asked.error);
     }
 }

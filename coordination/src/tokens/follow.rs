@@ -8,7 +8,7 @@ use tracing::warn;
 use zookeeper as zk;
 
 use super::{TokenMap, TokenRecord};
-use crate::session::{Sessions, is_definite, persistent, refused};
+use crate::session::{Sessions, persistent, refused};
 
 /// Reads all tokens.
 pub(super) async fn load(sessions: &Sessions) -> Result<TokenMap> {
@@ -20,37 +20,21 @@ pub(super) async fn load(sessions: &Sessions) -> Result<TokenMap> {
 pub(super) async fn start(sessions: &Sessions) -> Result<watch::Receiver<Arc<TokenMap>>> {
     let loaded = load(sessions).await?;
     let (publish, receiver) = watch::channel(Arc::new(loaded));
-    tokio::spawn(run(sessions.clone(), publish));
+    let sessions = sessions.clone();
+    tokio::spawn(async move {
+        let follow = |client| follow(client, &publish);
+        sessions.keep_following("the tokens", publish.closed(), follow).await;
+    });
     Ok(receiver)
 }
 
-async fn run(sessions: Sessions, publish: watch::Sender<Arc<TokenMap>>) {
-    let closed = sessions.closed().clone();
-    let work = async {
-        while let Some(client) = sessions.connected().await {
-            if let Err(error) = follow(&client, &publish).await {
-                if is_definite(&error) {
-                    warn!(%error, "cannot follow the tokens; trying again");
-                }
-                tokio::time::sleep(sessions.options().session_timeout / 40).await;
-            }
-        }
-    };
-    tokio::select! {
-        biased;
-        () = closed.cancelled() => {}
-        () = publish.closed() => {}
-        () = work => {}
-    }
-}
-
 /// Follows the tokens until the connection breaks.
-async fn follow(client: &zk::Client, publish: &watch::Sender<Arc<TokenMap>>) -> Result<(), zk::Error> {
+async fn follow(client: zk::Client, publish: &watch::Sender<Arc<TokenMap>>) -> Result<(), zk::Error> {
     client.mkdir(names::TOKENS_PATH, &persistent()).await?;
     // The watch first: what changes while the state is read is then reported.
     let mut watcher = client.watch(names::TOKENS_PATH, zk::AddWatchMode::PersistentRecursive).await?;
     loop {
-        let now = load_all(client).await?;
+        let now = load_all(&client).await?;
         publish.send_if_modified(|known| {
             let differs = **known != now;
             if differs {

@@ -1,6 +1,7 @@
 //! Dates and times as values of the protocol.
 
 use mysql_async::Value;
+use schemas::civil::civil_from_days;
 
 /// Why a value cannot be written; the text names no value.
 type Why = &'static str;
@@ -14,16 +15,7 @@ pub(super) fn date(days: i64, micros: i64) -> Result<Value, Why> {
     if !(-719_162..=2_932_896).contains(&days) {
         return Err("is no date between the years 1 and 9999");
     }
-    // Days of eras of 400 years from 0000-03-01; the year begins in March, so that leap days come last.
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (year, month, day) = civil_from_days(days);
     let seconds = micros / 1_000_000;
     Ok(Value::Date(
         year as u16,
