@@ -9,6 +9,7 @@ mod compressed;
 mod input;
 mod kills;
 mod live;
+mod many;
 mod replay;
 mod resets;
 mod restarts;
