@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use crate::config::{Config, TablePlan, table_of};
 use crate::inquiry::Inquiry;
 use crate::pool::Pooled;
-use crate::target::progress::{LaneKey, owner};
+use crate::target::siblings::siblings;
 
 /// How old the list of topics may be; and the topic of whoever asks must be in it, so that of two tables that appear
 /// within that time one sees the other.
@@ -101,10 +101,9 @@ impl Catalog {
         let world = &config.world;
         let ends = world.pipeline(pipeline).map(|p| (world.source(p.source.as_str()), world.target(p.target.as_str())));
         let Some((Some(source), Some(target))) = ends else { return Ok(false) };
-        let key =
-            LaneKey { pipeline: pipeline.to_owned(), topic: names::topic(source.prefix(), &table.from), partition: 0 };
-        match owner(pooled.session(), &target.schema, &key).await {
-            Ok(owner) => Ok(owner.is_some()),
+        let topic = names::topic(source.prefix(), &table.from);
+        match siblings(pooled.session(), &target.schema, (pipeline, &topic)).await {
+            Ok(lanes) => Ok(!lanes.is_empty()),
             // Another schema of progress may not be there yet.
             Err(failure) if failure.error.code() == Code::TargetTable => Ok(false),
             Err(failure) => Err(failure.error),

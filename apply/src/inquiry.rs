@@ -20,7 +20,7 @@ use crate::consumer::lanes::Part;
 use crate::consumer::{Callbacks, inquiry_config};
 use crate::explore::{Explorer, Facts};
 use crate::pipeline::show;
-use crate::topic_id;
+use crate::topic_id::{self, TopicFacts};
 
 /// Questions at a time.
 const PARALLEL: usize = 8;
@@ -39,6 +39,8 @@ pub(crate) struct TopicNow {
     pub(crate) low: i64,
     /// The last stable offset: the end, as a reader of committed records sees it.
     pub(crate) high: i64,
+    /// Count of the topic's partitions.
+    pub(crate) partitions: usize,
 }
 
 /// Asks.
@@ -78,10 +80,19 @@ impl Inquiry {
     /// The partition as it is now.
     ///
     /// # Errors
-    /// `OT4003` when the topic has another count of partitions than one, or is gone; `OT4001` without an answer.
+    /// `OT4003` when the topic is gone, or has no such partition; `OT4001` without an answer.
     pub(crate) async fn topic(&self, part: &Part) -> Result<TopicNow> {
         let (client, part) = (Arc::clone(&self.client), part.clone());
         self.blocking(move || ask(&client, &part)).await
+    }
+
+    /// How many partitions a topic has.
+    ///
+    /// # Errors
+    /// `OT4003` when it is gone; `OT4001` without an answer.
+    pub(crate) async fn partitions(&self, topic: &str) -> Result<usize> {
+        let (client, topic) = (Arc::clone(&self.client), topic.to_owned());
+        self.blocking(move || describe(&client, &topic).map(|facts| facts.partitions)).await
     }
 
     /// Looks at records of a partition.
@@ -176,24 +187,26 @@ fn show_end(board: &StatusBoard, pipeline: &str, part: &Part, end: i64) {
     });
 }
 
-fn ask(client: &BaseConsumer<Callbacks>, part: &Part) -> Result<TopicNow> {
+fn describe(client: &BaseConsumer<Callbacks>, topic: &str) -> Result<TopicFacts> {
     // Serves what librdkafka has to say to this client, which nobody else polls.
     while client.poll(Duration::ZERO).is_some() {}
-    let mut topics = topic_id::describe(client.client(), &[&part.topic], WAIT)?;
-    let facts = topics
-        .remove(&part.topic)
-        .ok_or_else(|| Error::new(Code::TopicInvalid, format!("the topic {} is gone", part.topic)))?;
-    if facts.partitions != 1 {
+    let mut topics = topic_id::describe(client.client(), &[topic], WAIT)?;
+    topics.remove(topic).ok_or_else(|| Error::new(Code::TopicInvalid, format!("the topic {topic} is gone")))
+}
+
+fn ask(client: &BaseConsumer<Callbacks>, part: &Part) -> Result<TopicNow> {
+    let facts = describe(client, &part.topic)?;
+    if usize::try_from(part.partition).is_ok_and(|partition| partition >= facts.partitions) {
         let message = format!(
-            "the topic {} has {} partitions; this version applies topics of one partition",
-            part.topic, facts.partitions
+            "the topic {} has {} partitions, and no partition {}",
+            part.topic, facts.partitions, part.partition
         );
         return Err(Error::new(Code::TopicInvalid, message));
     }
     let (low, high) = client.fetch_watermarks(&part.topic, part.partition, WAIT).map_err(|e| {
         Error::new(Code::KafkaUnavailable, format!("the ends of {}/{}: {e}", part.topic, part.partition)).with_source(e)
     })?;
-    Ok(TopicNow { id: facts.id, low, high })
+    Ok(TopicNow { id: facts.id, low, high, partitions: facts.partitions })
 }
 
 /// The offset in `low..=high` that a position means. An offset is taken as it is, whether or not it is within.
@@ -249,7 +262,7 @@ mod tests {
     #[test]
     fn positions_are_compared_with_the_topic() {
         let part = Part { topic: "t".into(), partition: 0 };
-        let now = TopicNow { id: "A".into(), low: 10, high: 20 };
+        let now = TopicNow { id: "A".into(), low: 10, high: 20, partitions: 1 };
         let code = |next, id| check_position(&part, next, id, &now).map_err(|e| (e.code(), e.message().to_owned()));
         for next in [10, 15, 20] {
             assert_eq!(code(next, "A"), Ok(()));

@@ -54,7 +54,7 @@ pub async fn offsets(
 ) -> Result<Vec<LaneOffset>> {
     let inquiry = Inquiry::new(around.kafka, around.schemas.clone())?;
     let rows = read_positions(pipeline, target).await?;
-    let lanes = lanes(pipeline, source, &rows);
+    let lanes = lanes(&inquiry, pipeline, source, &rows).await;
     let named = lanes.into_iter().map(async |(part, (table, row))| {
         // A table that only a pattern names: its schema knows it.
         let table = match table {
@@ -84,18 +84,35 @@ pub(crate) async fn connect(target: &Target) -> Result<Session> {
 
 type Lanes = BTreeMap<Part, (Option<String>, Option<Position>)>;
 
-/// The lanes that have progress, and those of the tables that mappings name.
-pub(crate) fn lanes(pipeline: &Pipeline, source: &Source, rows: &[Position]) -> Lanes {
+/// The lanes that have progress, and those of the tables that mappings name. A topic that Kafka does not tell of now counts
+/// as one lane.
+pub(crate) async fn lanes(inquiry: &Inquiry, pipeline: &Pipeline, source: &Source, rows: &[Position]) -> Lanes {
     let mut lanes = Lanes::new();
     for row in rows {
         lanes.insert(Part { topic: row.topic.clone(), partition: row.partition }, (None, Some(row.clone())));
     }
     for table in pipeline.mappings.iter().filter_map(|mapping| mapping.from.exact()) {
         if let Ok(topic) = source.topic_for(&table) {
-            lanes.entry(Part { topic, partition: 0 }).or_default().0 = Some(table.to_string());
+            let known = parts(inquiry, &topic).await;
+            for part in known.unwrap_or_else(|_| vec![Part { topic, partition: 0 }]) {
+                lanes.entry(part).or_default().0 = Some(table.to_string());
+            }
         }
     }
     lanes
+}
+
+/// The partitions of a topic; of one that is not there, the one that is sure to come.
+///
+/// # Errors
+/// `OT4001` without an answer of Kafka.
+pub(crate) async fn parts(inquiry: &Inquiry, topic: &str) -> Result<Vec<Part>> {
+    let count = match inquiry.partitions(topic).await {
+        Ok(count) => i32::try_from(count).unwrap_or(i32::MAX),
+        Err(error) if error.code() == Code::TopicInvalid => 1,
+        Err(error) => return Err(error),
+    };
+    Ok((0..count.max(1)).map(|partition| Part { topic: topic.to_owned(), partition }).collect())
 }
 
 async fn one(inquiry: &Inquiry, part: Part, table: Option<String>, row: Option<Position>) -> Result<LaneOffset> {

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::table_of;
 use crate::consumer::lanes::Part;
 use crate::inquiry::{Inquiry, seek_offset};
-use crate::offsets::{connect, lanes, place, read_positions};
+use crate::offsets::{connect, lanes, parts as topic_parts, place, read_positions};
 use crate::pool::Backoff;
 use crate::target::failure::Fault;
 use crate::target::progress::LaneKey;
@@ -161,10 +161,12 @@ impl Seeks {
         let table = table.map(table_name).transpose()?;
         check_paused(&world.pipeline, table.as_ref())?;
         let rows = read_positions(&world.pipeline, &world.target).await?;
-        let mut parts = lanes(&world.pipeline, &world.source, &rows);
+        let mut parts = lanes(&self.inquiry, &world.pipeline, &world.source, &rows).await;
         if let Some(table) = &table {
             let topic = world.source.topic_for(table)?;
-            parts.entry(Part { topic: topic.clone(), partition: 0 }).or_default().0 = Some(table.to_string());
+            for part in topic_parts(&self.inquiry, &topic).await? {
+                parts.entry(part).or_default().0 = Some(table.to_string());
+            }
             parts.retain(|part, _| part.topic == topic);
         }
         parts.retain(|part, _| partition.is_none_or(|only| only == part.partition));

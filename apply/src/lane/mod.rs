@@ -240,8 +240,15 @@ impl LaneTask {
         let (owner, had) = progress::owner(pooled.session(), config.pool.schema(), &key).await?.unzip();
         let elsewhere = had.flatten().is_some_and(|had| leads_elsewhere(&had, &table.to));
         let (targets, anew) = (table.to.clone(), elsewhere && table.own_start);
-        let mut start =
-            Start { next_offset: now.low, ordinal: -1, topic_id: now.id.clone(), gtid: None, targets, anew };
+        let mut start = Start {
+            next_offset: now.low,
+            ordinal: -1,
+            generation: 0,
+            topic_id: now.id.clone(),
+            gtid: None,
+            targets,
+            anew,
+        };
         if owner.is_none() || anew {
             // Looking for it may take longer than the server keeps an idle connection.
             pooled.give_back();
@@ -302,6 +309,12 @@ impl LaneTask {
     /// Where the lane begins that has no progress yet.
     async fn find_start(&self, table: &TablePlan, now: &TopicNow, start: &mut Start) -> Result<(), Turn> {
         start.next_offset = self.services.inquiry.start(&self.part, now, &table.start).await?;
+        if now.partitions > 1
+            && let Some(last) = self.services.inquiry.before(&self.part, start.next_offset).await?
+        {
+            // The other lanes of the topic see from it how far this one is.
+            (start.ordinal, start.generation) = (last.ordinal, last.generation);
+        }
         if let PipelineStart::Gtid(position) = &table.start {
             start.gtid = Some(position.clone());
         }

@@ -21,6 +21,7 @@ pub mod writer;
 pub(crate) mod columns;
 mod replay;
 mod serial;
+pub(crate) mod siblings;
 mod statements;
 mod transaction;
 mod value;

@@ -39,6 +39,8 @@ pub struct Start {
     pub next_offset: i64,
     /// Ordinal that events must be beyond; -1 takes all.
     pub ordinal: i64,
+    /// Generation of that ordinal.
+    pub generation: i32,
     /// Id of the topic, as Kafka prints it.
     pub topic_id: String,
     /// Events of transactions in this position are passed over.
@@ -375,6 +377,7 @@ async fn claim_row(
         let columns = [
             column::NEXT_OFFSET,
             column::ORDINAL,
+            column::GENERATION,
             column::TOPIC_ID,
             column::OWNER,
             column::START_GTID,
@@ -382,7 +385,8 @@ async fn claim_row(
         ];
         let gtid = start.gtid.as_ref().map(ToString::to_string);
         let mut values = identity(key);
-        values.extend([start.next_offset.into(), start.ordinal.into(), (&start.topic_id).into(), token.into()]);
+        values.extend([start.next_offset.into(), start.ordinal.into(), start.generation.into()]);
+        values.extend([(&start.topic_id).into(), token.into()]);
         values.extend([gtid.into(), progress::targets(&start.targets).into()]);
         match session.execute(&insert_sql(table, &columns), values).await {
             Ok(_) => new = true,
@@ -463,7 +467,7 @@ async fn begin_anew(
         set.extend([
             (column::NEXT_OFFSET, start.next_offset.into()),
             (column::ORDINAL, start.ordinal.into()),
-            (column::GENERATION, 0.into()),
+            (column::GENERATION, start.generation.into()),
             (column::REPLAY_PAST, "".into()),
         ]);
     }

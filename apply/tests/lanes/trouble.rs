@@ -125,17 +125,6 @@ async fn a_topic_made_anew_stops_the_lane() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_of_several_partitions_is_refused() {
-    let world = World::without_topics("several", 1).await;
-    world.create_topic(&world.topic, 3).await;
-    world.pipeline("").await;
-    let worker = Worker::start(&world.name).await;
-    paused(&worker, "OT4003", &["3 partitions"]).await;
-    worker.stop().await;
-    world.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_is_no_event_pauses_the_lane_there() {
     let mut world = World::new("garbage").await;
     world.pipeline("").await;

@@ -40,6 +40,9 @@ fn address(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; ./deploy/test starts the servers and sets it"))
 }
 
+/// A progress row: next offset, ordinal, and the ordinal in front of which the lane stands.
+pub(crate) type Standing = (i64, i64, Option<i64>);
+
 /// A table that goes to the target; `tb_user` to `tb_user2`, the others to `tb_user2_1` and so on.
 struct Table {
     name: TableName,
@@ -82,6 +85,13 @@ impl World {
         for table in &world.tables {
             world.create_topic(&table.topic, 1).await;
         }
+        world
+    }
+
+    /// The same with one table and several partitions; see [`World::publish_at`].
+    pub(crate) async fn with_partitions(test: &str, partitions: i32) -> Self {
+        let world = Self::without_topics(test, 1).await;
+        world.create_topic(&world.topic, partitions).await;
         world
     }
 
@@ -219,9 +229,21 @@ impl World {
         self.transactions += 1;
         for change in changes {
             self.ordinal += 10;
-            self.send(table, *change, self.ordinal, &format!("0-1-{}", self.transactions));
+            self.send((table, 0), *change, self.ordinal, &format!("0-1-{}", self.transactions));
         }
         self.commit();
+    }
+
+    /// Publishes one source transaction whose changes lie in the partitions given; answers the ordinal of the last.
+    pub(crate) fn publish_at(&mut self, changes: &[(i32, Change)]) -> i64 {
+        self.producer.begin_transaction().expect("begin");
+        self.transactions += 1;
+        for (partition, change) in changes {
+            self.ordinal += 10;
+            self.send((0, *partition), *change, self.ordinal, &format!("0-1-{}", self.transactions));
+        }
+        self.commit();
+        self.ordinal
     }
 
     /// Publishes a record that is no event.
@@ -240,7 +262,7 @@ impl World {
             let gtid = format!("0-1-{}", self.transactions);
             for change in *changes {
                 self.ordinal += 10;
-                self.send(0, *change, self.ordinal, &gtid);
+                self.send((0, 0), *change, self.ordinal, &gtid);
             }
         }
         self.commit();
@@ -249,7 +271,7 @@ impl World {
     /// Publishes a change with an ordinal of the past.
     pub(crate) fn repeat(&mut self, change: Change, ordinal: i64) {
         self.producer.begin_transaction().expect("begin");
-        self.send(0, change, ordinal, "0-1-1");
+        self.send((0, 0), change, ordinal, "0-1-1");
         self.commit();
     }
 
@@ -260,7 +282,7 @@ impl World {
         self.producer.commit_transaction(Duration::from_secs(20)).expect("commit");
     }
 
-    fn send(&self, table: usize, change: Change, ordinal: i64, gtid: &str) {
+    fn send(&self, (table, partition): (usize, i32), change: Change, ordinal: i64, gtid: &str) {
         let table = &self.tables[table];
         let (op, before, after) = match change {
             Change::Insert(row) => (Op::Create, None, Some(image(row))),
@@ -294,7 +316,7 @@ impl World {
         let identity = before.as_deref().or(after.as_deref()).expect("a row");
         table.encoder.encode_key(identity, &mut key).expect("key");
         table.encoder.encode_value(&event, &mut value).expect("value");
-        let mut record = BaseRecord::to(&table.topic).key(&key).payload(&value).partition(0);
+        let mut record = BaseRecord::to(&table.topic).key(&key).payload(&value).partition(partition);
         while let Err((error, back)) = self.producer.send(record) {
             assert_eq!(error.rdkafka_error_code(), Some(rdkafka::error::RDKafkaErrorCode::QueueFull), "{error}");
             self.producer.poll(Duration::from_millis(1));
@@ -323,6 +345,32 @@ impl World {
             Ok(row) => row.unwrap_or((-1, -1)),
             Err(mysql_async::Error::Server(error)) if error.code == 1146 => (-1, -1),
             Err(error) => panic!("progress: {error}"),
+        }
+    }
+
+    /// The progress of a partition; `None` while there is none.
+    pub(crate) async fn standing(&mut self, partition: i32) -> Option<Standing> {
+        let sql = format!(
+            "SELECT next_offset, ordinal, pending_ordinal FROM `{}`.progress WHERE `partition` = {partition}",
+            self.schema()
+        );
+        match self.connection.query_first(sql).await {
+            Ok(row) => row,
+            Err(mysql_async::Error::Server(error)) if error.code == 1146 => None,
+            Err(error) => panic!("progress: {error}"),
+        }
+    }
+
+    /// Waits until a partition's progress is as wanted.
+    pub(crate) async fn wait_for_standing(&mut self, partition: i32, wanted: impl Fn(Standing) -> bool) -> Standing {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let seen = self.standing(partition).await;
+            if let Some(seen) = seen.filter(|seen| wanted(*seen)) {
+                return seen;
+            }
+            assert!(Instant::now() < until, "partition {partition}: the progress stands at {seen:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 

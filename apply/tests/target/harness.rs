@@ -129,6 +129,7 @@ impl Place {
     pub(crate) async fn claim(&self, session: &mut Session, token: &str) -> Result<(Lane, Claimed), Failure> {
         let key = LaneKey { pipeline: "p".into(), topic: "shop.a.t".into(), partition: 0 };
         let start = Start {
+            generation: 0,
             next_offset: 0,
             ordinal: -1,
             topic_id: "topic".into(),
