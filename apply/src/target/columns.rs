@@ -101,6 +101,11 @@ impl TargetTable {
         })
     }
 
+    /// The position of a column of this name.
+    pub(crate) fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|c| same_name(&c.name, name))
+    }
+
     /// Why no mapping can write to the table, whatever its columns.
     pub(crate) fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
@@ -143,6 +148,11 @@ impl TargetTable {
             self.name
         )
     }
+}
+
+/// Names of columns compare without case; beyond ASCII as Unicode lower-cases them.
+fn same_name(a: &str, b: &str) -> bool {
+    a.eq_ignore_ascii_case(b) || a.to_lowercase() == b.to_lowercase()
 }
 
 async fn read_columns(session: &mut Session, name: &TableName) -> Result<Vec<TargetColumn>, Failure> {

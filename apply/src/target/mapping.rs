@@ -148,7 +148,7 @@ fn map_columns(
             continue;
         }
         let name = rules.target_name(&source.name);
-        let Some(position) = table.columns.iter().position(|c| same_name(&c.name, name)) else {
+        let Some(position) = table.column(name) else {
             reasons.push(format!(
                 "{} has no column `{name}` for the source's `{}`; add the column, or exclude or rename it in the mapping's `columns`",
                 table.name, source.name
@@ -192,11 +192,6 @@ fn map_columns(
         }
     }
     (columns, positions)
-}
-
-/// Names of columns compare without case; beyond ASCII as Unicode lower-cases them.
-fn same_name(a: &str, b: &str) -> bool {
-    a.eq_ignore_ascii_case(b) || a.to_lowercase() == b.to_lowercase()
 }
 
 /// Collations under which only equal bytes are equal. `_bin` is none: it ignores trailing spaces.

@@ -16,9 +16,11 @@ pub mod failure;
 pub mod mapping;
 pub mod progress;
 pub mod seek;
+pub mod truncate;
 pub mod writer;
 
 pub(crate) mod columns;
+mod constants;
 mod replay;
 mod serial;
 pub(crate) mod siblings;

@@ -298,6 +298,13 @@ impl Lane {
         )
     }
 
+    /// Text of an UPDATE that finds the progress row if this worker owns the lane at its offset, and keeps others from
+    /// claiming it until the transaction's end; it changes nothing, and must find one row.
+    pub(crate) fn fence_sql(&self) -> String {
+        let name = column::NEXT_OFFSET;
+        format!("UPDATE {} SET `{name}` = `{name}` WHERE {}", self.table, self.where_ours(self.next_offset))
+    }
+
     fn where_key(&self) -> String {
         format!(
             "`{}` = {} AND `{}` = {} AND `{}` = {}",

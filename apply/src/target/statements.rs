@@ -111,6 +111,7 @@ impl Statements {
     }
 }
 
-fn as_bytes(name: &str) -> String {
+/// The bytes of a column of text, as UTF-8.
+pub(crate) fn as_bytes(name: &str) -> String {
     format!("BINARY CONVERT({name} USING utf8mb4)")
 }

@@ -12,4 +12,5 @@ mod random;
 mod several;
 mod shapes;
 mod tls;
+mod truncate;
 mod values;
