@@ -102,7 +102,7 @@ impl Config {
         }
         let writers = pipeline.writers();
         let pool = before.map(|b| &b.pool).filter(|pool| pool.fits(target, writers));
-        let pool = pool.map_or_else(|| Pool::new(target.clone(), writers), Arc::clone);
+        let pool = pool.map_or_else(|| Pool::new(target.clone(), writers, options.group_commit), Arc::clone);
         Ok(Self {
             name: pipeline.name.as_str().to_owned(),
             version: versions[0],

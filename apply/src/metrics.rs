@@ -22,6 +22,7 @@ pub(crate) struct LaneLabel {
 pub(crate) struct Metrics {
     events: Family<LaneLabel, Counter>,
     batches: Family<LaneLabel, Counter>,
+    commits: Family<LaneLabel, Counter>,
     repeats: Family<LaneLabel, Counter>,
     missing: Family<LaneLabel, Counter>,
     existing: Family<LaneLabel, Counter>,
@@ -37,6 +38,7 @@ pub(crate) struct LaneMetrics {
     label: LaneLabel,
     pub(crate) events: Counter,
     pub(crate) batches: Counter,
+    pub(crate) commits: Counter,
     pub(crate) repeats: Counter,
     pub(crate) missing: Counter,
     pub(crate) existing: Counter,
@@ -50,7 +52,12 @@ impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("otter_apply");
         registry.register("events", "Row events applied", self.events.clone());
-        registry.register("batches", "Target transactions committed", self.batches.clone());
+        registry.register("batches", "Batches committed", self.batches.clone());
+        registry.register(
+            "commits",
+            "Target transactions committed by this lane; several lanes may share one",
+            self.commits.clone(),
+        );
         registry.register("repeats", "Events dropped because they were applied before", self.repeats.clone());
         registry.register("missing_rows", "Changes of missing rows that the policy let pass", self.missing.clone());
         registry.register("existing_rows", "Inserts of existing rows that the policy let pass", self.existing.clone());
@@ -73,6 +80,7 @@ impl Metrics {
         LaneMetrics {
             events: self.events.get_or_create_owned(&label),
             batches: self.batches.get_or_create_owned(&label),
+            commits: self.commits.get_or_create_owned(&label),
             repeats: self.repeats.get_or_create_owned(&label),
             missing: self.missing.get_or_create_owned(&label),
             existing: self.existing.get_or_create_owned(&label),

@@ -19,6 +19,9 @@ pub struct Options {
     pub prefetch: Size,
     /// When a lane is behind, its batches may grow to this many times the `rows` of its batch settings.
     pub backlog_factor: u32,
+    /// Whether lanes with small batches may share a target transaction when more of them have something to write than
+    /// there are connections.
+    pub group_commit: bool,
     /// How long a lane that stops for a rebalance or a shutdown may take to finish the batch in flight.
     pub drain: Interval,
 }
@@ -30,6 +33,7 @@ impl Default for Options {
             queues: Size::mebibytes(32),
             prefetch: Size::mebibytes(16),
             backlog_factor: 5,
+            group_commit: true,
             drain: Interval::from_secs(5),
         }
     }

@@ -119,10 +119,11 @@ impl Runtime {
     /// target cannot be reached or that its password is missing.
     async fn reach_target(&self) -> Result<()> {
         let pool = Arc::clone(&self.config.borrow().pool);
+        let table = Arc::from("");
         tokio::select! {
             biased;
             () = self.stop.cancelled() => {}
-            pooled = pool.acquire() => pooled?.give_back(),
+            pooled = pool.acquire(&table) => pooled?.give_back(),
         }
         Ok(())
     }
@@ -204,6 +205,7 @@ impl Runtime {
             let task = LaneTask {
                 id,
                 part: part.clone(),
+                table: Arc::from(part.topic.as_str()),
                 handle: handle.clone(),
                 services: services.clone(),
                 settings: Settings::new(config.clone(), &part.topic),

@@ -15,11 +15,14 @@ use crate::config::TablePlan;
 use crate::consumer::Request;
 use crate::lane::intake::{Before, Border, cut};
 use crate::lane::replay::past_of;
+use crate::lane::shared::{ALONE_AFTER_FAILURE, Part, Way, end_of_others, limit, write};
 use crate::lane::{LaneTask, Turn};
+use crate::pool::group::Size;
 use crate::pool::{Backoff, Pooled};
 use crate::settings::News;
+use crate::target::batch::Batch;
 use crate::target::progress::Lane;
-use crate::target::writer::{self, BatchOutcome, Destination, WriteError, write_to_all};
+use crate::target::writer::{self, BatchOutcome, Destination, WriteError};
 
 /// An idle lane passes control records at most this often: it costs a transaction at the target.
 const PASS_EVERY: Duration = Duration::from_secs(1);
@@ -57,13 +60,17 @@ impl LaneTask {
             let wake = self.wait(last_write + PASS_EVERY).await;
             let stop = self.handle.stop.clone();
             let pool = Arc::clone(&self.settings.config().pool);
+            // A lane that is not to share a transaction is not given one of others.
+            let joins = self.state.alone == 0 && matches!(wake, Wake::Records | Wake::Pass(_));
+            let connection =
+                async { if joins { pool.join(&self.table).await } else { pool.acquire(&self.table).await } };
             let pooled = match wake {
                 Wake::Stop => return Turn::Stop,
                 Wake::Claim => return Turn::Again,
                 Wake::Others | Wake::Records | Wake::Pass(_) => tokio::select! {
                     biased;
                     () = stop.cancelled() => return Turn::Stop,
-                    pooled = pool.acquire() => pooled,
+                    pooled = connection => pooled,
                 },
             };
             let mut pooled = match pooled {
@@ -71,22 +78,39 @@ impl LaneTask {
                 Err(error) => return error.into(),
             };
             let done = match wake {
-                Wake::Pass(mark) => self.pass(mark, &mut pooled).await,
+                Wake::Pass(mark) => self.pass(mark, table, pooled).await,
                 Wake::Others => {
                     let admitted = self.services.catalog.admit(self.settings.config(), table, &mut pooled).await;
-                    admitted.map_err(Turn::from)
+                    admitted.map(|()| pooled.give_back()).map_err(Turn::from)
                 }
-                _ => {
-                    self.gather(table).await;
-                    self.batch(table, &mut pooled).await
-                }
+                _ => self.records(table, pooled).await,
             };
-            match done {
-                Ok(()) => pooled.give_back(),
-                Err(turn) => return turn,
+            if let Err(turn) = done {
+                return turn;
             }
             backoff.reset();
             last_write = Instant::now();
+        }
+    }
+
+    /// Writes a batch of what waits.
+    async fn records(&mut self, table: &TablePlan, mut pooled: Pooled) -> Result<(), Turn> {
+        if pooled.is_open() {
+            // Others wait for this transaction: only what is here now.
+            while !self.state.intake.fills(&table.limits) && self.take_one() {}
+            if !self.state.intake.is_quiet() {
+                end_of_others(&mut pooled).await?;
+            }
+        }
+        if !pooled.is_open() {
+            self.gather(table).await;
+        }
+        match self.batch(table, &mut pooled).await? {
+            None => {
+                pooled.give_back();
+                Ok(())
+            }
+            Some(part) => self.end_part(part, limit(table), pooled).await,
         }
     }
 
@@ -169,10 +193,18 @@ impl LaneTask {
         }
     }
 
-    /// Writes one batch. An `Ok` leaves the connection clean.
-    async fn batch(&mut self, table: &TablePlan, pooled: &mut Pooled) -> Result<(), Turn> {
-        let Some(schema) = self.state.intake.schema_id() else { return Ok(()) };
-        let plan = self.state.plans.get(schema?, table, &self.services.schemas, pooled.session()).await?;
+    /// Writes one batch. Without a part the connection is clean afterwards; with one its transaction is still open.
+    async fn batch(&mut self, table: &TablePlan, pooled: &mut Pooled) -> Result<Option<Part>, Turn> {
+        let schema = match self.state.intake.schema_id() {
+            Some(Ok(schema)) if self.state.plans.has(schema) => schema,
+            other => {
+                // What is to be done now takes its time, or is no part of a batch.
+                end_of_others(pooled).await?;
+                let Some(schema) = other else { return Ok(None) };
+                schema?
+            }
+        };
+        let plan = self.state.plans.get(schema, table, &self.services.schemas, pooled.session()).await?;
         let state = &mut self.state;
         let Some(held) = state.held.as_mut() else { return Err(Turn::Again) };
         held.set_document_version(self.settings.config().version);
@@ -180,9 +212,15 @@ impl LaneTask {
         let before = Before { lane: held, more };
         let mut cut =
             cut(&state.intake, plan.schema, &plan.decoder, &table.limits.within_backlog(state.intake.len()), before);
+        let size = Size { rows: cut.records, bytes: cut.bytes };
+        let alone = state.alone > 0 || cut.stop.is_some() || cut.batch.is_empty() || held.replay().start.is_some();
+        let shares = !alone && pooled.admits(size, limit(table));
+        if !shares {
+            end_of_others(pooled).await?;
+        }
         if let Some(border) = cut.border {
             drop(cut);
-            return self.cross(border, pooled).await;
+            return self.cross(border, pooled).await.map(|()| None);
         }
         let stop = cut.stop.take();
         let since_start = cut.since_start;
@@ -198,19 +236,25 @@ impl LaneTask {
                 biased;
                 // Others own the partition already: the connection is dropped, and the server rolls back.
                 () = self.handle.abandon.cancelled() => return Err(Turn::Stop),
-                written = write_to_all(pooled.session(), held, &destinations, &cut.batch, to) => written,
+                written = write(pooled, held, (&destinations, &cut.batch), to, shares) => written?,
             };
             drop(cut);
-            let outcome = self.settle(written)?;
+            state.alone = if written.failed { ALONE_AFTER_FAILURE } else { state.alone.saturating_sub(1) };
+            let of = |outcome| Written { next_offset: to.0, outcome, repeats, source_ts_ms };
+            let outcome = match written.way {
+                Way::Open(outcome) => return Ok(Some(Part { to, records, size, written: Some(of(outcome)) })),
+                Way::Alone(written) => self.settle(written)?,
+            };
             self.state.intake.consume(records);
             self.moved(to.0, to.1);
             self.show_replay();
-            self.report.wrote(&Written { next_offset: to.0, outcome, repeats, source_ts_ms });
+            self.report.wrote(&of(outcome));
+            self.report.committed();
             self.beyond_start(since_start, events, pooled).await?;
         }
         match stop {
             Some(error) => Err(error.into()),
-            None => Ok(()),
+            None => Ok(None),
         }
     }
 
@@ -275,15 +319,33 @@ impl LaneTask {
     }
 
     /// Moves the progress over control records, which carry no row.
-    async fn pass(&mut self, mark: i64, pooled: &mut Pooled) -> Result<(), Turn> {
+    async fn pass(&mut self, mark: i64, table: &TablePlan, mut pooled: Pooled) -> Result<(), Turn> {
         let Some(held) = self.state.held.as_mut() else { return Err(Turn::Again) };
         let to = (mark, held.ordinal());
-        let passed = writer::advance(pooled.session(), held, to).await;
-        self.settle(passed.map(|()| BatchOutcome::default()))?;
+        let shares = self.state.alone == 0 && (pooled.is_open() || pooled.is_wanted_open());
+        if !shares {
+            end_of_others(&mut pooled).await?;
+        }
+        let written = write(&mut pooled, held, (&[], &Batch::new()), to, shares).await?;
+        match written.way {
+            Way::Open(_) => {
+                let part = Part { to, records: 0, size: Size::default(), written: None };
+                self.end_part(part, limit(table), pooled).await
+            }
+            Way::Alone(passed) => {
+                self.settle(passed)?;
+                pooled.give_back();
+                self.passed(to);
+                Ok(())
+            }
+        }
+    }
+
+    /// The progress is past control records.
+    pub(crate) fn passed(&mut self, to: (i64, i64)) {
         self.moved(to.0, to.1);
-        self.report.passed(mark);
+        self.report.passed(to.0);
         // A replay may end behind a control record.
         self.show_replay();
-        Ok(())
     }
 }

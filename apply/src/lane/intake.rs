@@ -179,6 +179,8 @@ pub(crate) struct Cut<'a> {
     pub(crate) next_offset: Option<i64>,
     /// Ordinal of the last event.
     pub(crate) ordinal: i64,
+    /// Bytes of its records.
+    pub(crate) bytes: usize,
     /// When the last event was made at the source, in milliseconds since 1970.
     pub(crate) source_ts_ms: Option<i64>,
     /// The record after the batch cannot be applied: the lane pauses there once the batch is committed.
@@ -203,6 +205,7 @@ pub(crate) fn cut<'a>(
         since_start: None,
         next_offset: None,
         ordinal: before.lane.ordinal(),
+        bytes: 0,
         source_ts_ms: None,
         stop: None,
         border: None,
@@ -242,6 +245,7 @@ pub(crate) fn cut<'a>(
         }
         last_gtid = head.gtid;
         cut.records += 1;
+        cut.bytes = cutter.bytes;
         cut.next_offset = Some(record.offset + 1);
         if head.ordinal <= cut.ordinal {
             cut.repeats += 1;

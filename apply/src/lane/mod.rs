@@ -25,6 +25,7 @@ pub(crate) mod intake;
 pub(crate) mod plans;
 pub(crate) mod replay;
 pub(crate) mod report;
+pub(crate) mod shared;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -67,6 +68,8 @@ pub(crate) struct Services {
 pub(crate) struct LaneTask {
     pub(crate) id: LaneId,
     pub(crate) part: Part,
+    /// Its topic: turns at the connections go by table.
+    pub(crate) table: Arc<str>,
     pub(crate) handle: LaneHandle,
     pub(crate) services: Services,
     pub(crate) settings: Settings,
@@ -87,6 +90,8 @@ pub(crate) struct Progress {
     continues: Option<(i64, i64)>,
     /// Events since the last one that the lane's start contains.
     pub(crate) beyond_start: u64,
+    /// So many batches are still to be written without others in their transaction.
+    pub(crate) alone: u32,
     tokens: Tokens,
 }
 
@@ -233,7 +238,7 @@ impl LaneTask {
     /// Claims the progress row, compares it with the topic and positions the consumer where it is not right already.
     async fn claim(&mut self, config: &Config, table: &TablePlan) -> Result<(), Turn> {
         let mut now = self.services.inquiry.topic(&self.part).await?;
-        let mut pooled = config.pool.acquire().await?;
+        let mut pooled = config.pool.acquire(&self.table).await?;
         self.services.catalog.admit(config, table, &mut pooled).await?;
         let key =
             LaneKey { pipeline: config.name.clone(), topic: self.part.topic.clone(), partition: self.part.partition };
@@ -253,7 +258,7 @@ impl LaneTask {
             // Looking for it may take longer than the server keeps an idle connection.
             pooled.give_back();
             self.find_start(table, &now, &mut start).await?;
-            pooled = config.pool.acquire().await?;
+            pooled = config.pool.acquire(&self.table).await?;
         }
         let claimed = self.claim_row(config, key, owner.as_deref(), &start, &mut pooled).await?;
         pooled.give_back();

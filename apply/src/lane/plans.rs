@@ -37,6 +37,11 @@ impl Plans {
         self.by_schema.clear();
     }
 
+    /// Whether the plan of a schema is there.
+    pub(crate) fn has(&self, schema: u32) -> bool {
+        self.by_schema.contains_key(&schema)
+    }
+
     /// The plan of a schema, made when it is not there.
     ///
     /// # Errors

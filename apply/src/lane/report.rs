@@ -74,6 +74,11 @@ impl Report {
         });
     }
 
+    /// The lane has committed a transaction.
+    pub(crate) fn committed(&self) {
+        self.metrics.commits.inc();
+    }
+
     /// The lane stands at the end of its partition.
     pub(crate) fn passed(&self, next_offset: i64) {
         self.metrics.next_offset.set(next_offset);

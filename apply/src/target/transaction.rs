@@ -14,7 +14,7 @@ use super::mapping::TableMapping;
 use super::progress::Lane;
 use super::replay::ReplayWork;
 use super::serial::Halt;
-use super::writer::{BatchOutcome, Detour, Policies, Rows, Work, WriteError};
+use super::writer::{BatchOutcome, Detour, Policies, Rows, Unwritten, Work, WriteError};
 
 /// A target table of a lane, and what to do where its rows are not as the events expect them.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +59,25 @@ impl<'a> Transaction<'_, 'a> {
                 self.write_serially(to).await
             }
         }
+    }
+
+    /// Writes the net effect into a transaction that stays open; see [`super::writer::write_part`].
+    pub(crate) async fn write_part(&mut self, to: (i64, i64), open: bool) -> Result<BatchOutcome, Unwritten> {
+        if self.lane.is_replaying() || self.malformed().is_some() {
+            return Err(Unwritten::Alone);
+        }
+        let work: Option<Vec<Work>> = (0..self.destinations.len()).map(|at| self.rows(at).plan()).collect();
+        let Some(work) = work else { return Err(Unwritten::Alone) };
+        let advance = self.lane.advance_sql(self.lane.next_offset(), to);
+        let sql = if open { advance } else { format!("START TRANSACTION; {advance}") };
+        match self.session.run(sql).await {
+            Ok(1) => {}
+            Ok(_) => return Err(Unwritten::Failed(self.lane.taken().to_string())),
+            Err(failure) => return Err(Detour::from(failure).into()),
+        }
+        let mut outcome = self.write_net(&work).await?;
+        outcome.events = self.batch.len() as u64;
+        Ok(outcome)
     }
 
     /// Writes all again, whatever of it the tables hold already; see [`super::replay`].

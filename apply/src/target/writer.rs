@@ -132,6 +132,39 @@ pub async fn write_to_all(
     Transaction { session, lane, destinations, batch }.write(to).await
 }
 
+/// Writes the batch's net effect and the lane's move into a transaction and leaves it open, so that other lanes may add
+/// theirs; `open`: it has begun already. The lane stands where it stood until somebody commits.
+pub(crate) async fn write_part(
+    session: &mut Session,
+    lane: &mut Lane,
+    (destinations, batch): (&[Destination<'_>], &Batch<'_>),
+    to: (i64, i64),
+    open: bool,
+) -> Result<BatchOutcome, Unwritten> {
+    Transaction { session, lane, destinations, batch }.write_part(to, open).await
+}
+
+/// Why a batch is not in a shared transaction.
+#[derive(Debug)]
+pub(crate) enum Unwritten {
+    /// It needs a transaction of its own; nothing was sent.
+    Alone,
+    /// Its statements failed: the transaction is to be rolled back.
+    Failed(String),
+    /// The connection is lost.
+    Lost(Error),
+}
+
+impl From<Detour> for Unwritten {
+    fn from(detour: Detour) -> Self {
+        match detour {
+            Detour::Serial(why) => Self::Failed(why),
+            Detour::Failed(Failure { fault: Fault::Lost, error }) => Self::Lost(error),
+            Detour::Failed(failure) => Self::Failed(failure.error.to_string()),
+        }
+    }
+}
+
 /// Moves the lane without rows: over control records, repeats, or to the end of its partition.
 pub async fn advance(session: &mut Session, lane: &mut Lane, to: (i64, i64)) -> Result<(), WriteError> {
     let sql = lane.advance_sql(lane.next_offset(), to);

@@ -21,17 +21,17 @@ async fn worker_process() {
     }
 }
 
-struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
-    fn start(cluster: &str) -> Self {
+    pub(crate) fn start(cluster: &str) -> Self {
         let program = std::env::current_exe().expect("this program");
         let mut child = Command::new(program);
         child.args(["--exact", "frozen::worker_process", "--nocapture"]).env(PLAY, cluster);
         Self(child.spawn().expect("a child"))
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.0.id()).expect("a pid"));
         kill(pid, signal).expect("a signal");
     }

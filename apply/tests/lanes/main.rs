@@ -2,6 +2,7 @@
 
 mod basics;
 mod frozen;
+mod groups;
 mod partitions;
 mod replay;
 mod trouble;

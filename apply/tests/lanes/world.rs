@@ -81,7 +81,12 @@ impl World {
 
     /// The same with several tables.
     pub(crate) async fn with_tables(test: &str, count: usize) -> Self {
-        let world = Self::without_topics(test, count).await;
+        Self::with_tables_on(test, count, "OTTER_SERVERS_TARGET").await
+    }
+
+    /// The same on the target that a variable names.
+    pub(crate) async fn with_tables_on(test: &str, count: usize, target: &str) -> Self {
+        let world = Self::without_topics_on(test, count, target).await;
         for table in &world.tables {
             world.create_topic(&table.topic, 1).await;
         }
@@ -97,8 +102,12 @@ impl World {
 
     /// The same without the topics.
     pub(crate) async fn without_topics(test: &str, count: usize) -> Self {
+        Self::without_topics_on(test, count, "OTTER_SERVERS_TARGET").await
+    }
+
+    async fn without_topics_on(test: &str, count: usize, target: &str) -> Self {
         let name = format!("{test}-{:08x}", rand::random::<u32>());
-        let (kafka, target) = (address("OTTER_SERVERS_KAFKA"), address("OTTER_SERVERS_TARGET"));
+        let (kafka, target) = (address("OTTER_SERVERS_KAFKA"), address(target));
         let coordination = connect(&name).await;
         let mut tables = Vec::new();
         for at in 0..count {
@@ -138,7 +147,7 @@ impl World {
     }
 
     /// The user by which apply writes: one of the test's own, so that its connections can be told from others'.
-    fn user(&self) -> String {
+    pub(crate) fn user(&self) -> String {
         format!("lanes_{}", self.name.rsplit('-').next().expect("a suffix"))
     }
 
@@ -246,6 +255,17 @@ impl World {
         self.ordinal
     }
 
+    /// Publishes the same change of every table, in one Kafka transaction.
+    pub(crate) fn publish_to_all(&mut self, change: Change) {
+        self.producer.begin_transaction().expect("begin");
+        self.transactions += 1;
+        for table in 0..self.tables.len() {
+            self.ordinal += 10;
+            self.send((table, 0), change, self.ordinal, &format!("0-1-{}", self.transactions));
+        }
+        self.commit();
+    }
+
     /// Publishes a record that is no event.
     pub(crate) fn publish_garbage(&self) {
         self.producer.begin_transaction().expect("begin");
@@ -331,6 +351,11 @@ impl World {
     /// The target's rows.
     pub(crate) async fn rows(&mut self) -> Vec<(i32, String)> {
         self.rows_of(0).await
+    }
+
+    /// Full name of a target table.
+    pub(crate) fn target_table(&self, table: usize) -> String {
+        format!("`{}`.{}", self.schema(), to(table))
     }
 
     async fn rows_of(&mut self, table: usize) -> Vec<(i32, String)> {
@@ -507,6 +532,10 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) async fn start(cluster: &str) -> Self {
+        Self::start_with(cluster, Options::default()).await
+    }
+
+    pub(crate) async fn start_with(cluster: &str, options: Options) -> Self {
         let coordination = connect(cluster).await;
         let worker = format!("w-{:08x}", rand::random::<u32>());
         let board = StatusBoard::new(WorkerFacts { worker, ..WorkerFacts::default() });
@@ -514,7 +543,7 @@ impl Worker {
         let kafka = KafkaOptions { brokers: address("OTTER_SERVERS_KAFKA"), ..KafkaOptions::default() };
         let context =
             Context { cluster: cluster.to_owned(), kafka, coordination, status: board.clone(), metrics: &mut metrics };
-        let apply = Apply::new(Options::default(), context).expect("apply");
+        let apply = Apply::new(options, context).expect("apply");
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(apply.run(shutdown.clone()));
         Self { board, metrics, shutdown, task }
@@ -528,6 +557,23 @@ impl Worker {
     /// The lanes that this worker has.
     pub(crate) fn lanes(&self) -> Vec<LaneStatus> {
         self.board.snapshot().pipelines.into_iter().flat_map(|p| p.lanes).collect()
+    }
+
+    /// The sum of a counter over all lanes.
+    pub(crate) fn total(&self, counter: &str) -> u64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.metrics).expect("metrics");
+        let lines = text.lines().filter(|line| line.starts_with(&format!("otter_apply_{counter}_total{{")));
+        lines.map(|line| line.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok()).expect("a number")).sum()
+    }
+
+    /// Waits until so many lanes run.
+    pub(crate) async fn wait_for_running(&self, count: usize) {
+        wait_for(&format!("{count} lanes run"), || async {
+            let running = self.lanes().iter().filter(|lane| lane.state == LaneState::Running).count();
+            if running == count { Ok(()) } else { Err(running) }
+        })
+        .await;
     }
 
     /// Waits until this worker's first lane is in a state, and answers it.

@@ -1,0 +1,183 @@
+//! Several lanes in one target transaction, and turns by table.
+//!
+//! One connection for all lanes makes them wait for it; each round of events comes to all lanes at once.
+
+use std::time::{Duration, Instant};
+
+use apply::Options;
+use nix::sys::signal::Signal;
+use schemas::status::LaneState;
+
+use crate::frozen::Process;
+use crate::world::Change::Insert;
+use crate::world::{Row, Worker, World, wait_for};
+
+const LANES: usize = 16;
+const ONE_CONNECTION: &str = "apply: {writers: 1}";
+
+/// The rows of so many rounds.
+fn rows(rounds: i32) -> Vec<Row> {
+    (0..rounds).map(|id| (id, "x")).collect()
+}
+
+/// Publishes rounds, each when the one before has arrived in the last table.
+async fn rounds(world: &mut World, ids: std::ops::Range<i32>) {
+    for id in ids {
+        world.publish_to_all(Insert((id, "x")));
+        let wanted = i64::from(id) + 1;
+        let tables = format!("SELECT COUNT(*) FROM {}", world.target_table(LANES - 1));
+        let until = Instant::now() + Duration::from_secs(30);
+        while world.first::<i64>(&tables).await < wanted {
+            assert!(Instant::now() < until, "round {id} does not arrive");
+        }
+    }
+}
+
+async fn all_have(world: &mut World, rows: &[Row]) {
+    for table in 0..LANES {
+        world.wait_for_rows_of(table, rows).await;
+    }
+}
+
+async fn share_commits(target: &str, kind: &str) {
+    const ROUNDS: i32 = 25;
+    let mut world = World::with_tables_on("group", LANES, target).await;
+    world.pipeline(ONE_CONNECTION).await;
+    let worker = Worker::start(&world.name).await;
+    rounds(&mut world, 0..1).await;
+    worker.wait_for_running(LANES).await;
+    let before = (worker.total("batches"), worker.total("commits"));
+    let server_before = server_commits(&mut world).await;
+    rounds(&mut world, 1..ROUNDS).await;
+    all_have(&mut world, &rows(ROUNDS)).await;
+    wait_for("all lanes say so", || async {
+        let seen = worker.total("events");
+        if seen == LANES as u64 * ROUNDS as u64 { Ok(()) } else { Err(seen) }
+    })
+    .await;
+    let (batches, commits) = (worker.total("batches") - before.0, worker.total("commits") - before.1);
+    let server = server_commits(&mut world).await.zip(server_before).map(|(now, before)| now - before);
+    println!("{kind}: {batches} batches in {commits} commits, by the server {server:?}");
+    assert!(batches >= 2 * commits, "{batches} batches took {commits} commits");
+    if let Some(server) = server {
+        assert!(server <= commits, "the server counted {server} commits, the lanes {commits}");
+    }
+    worker.stop().await;
+    world.end().await;
+}
+
+/// COMMITs of this test's user, where the server counts them by user.
+async fn server_commits(world: &mut World) -> Option<u64> {
+    let counts: u8 = world.first("SELECT @@performance_schema").await;
+    let sql = format!(
+        "SELECT CAST(COALESCE(SUM(COUNT_STAR), 0) AS UNSIGNED) \
+         FROM performance_schema.events_statements_summary_by_account_by_event_name \
+         WHERE USER = '{}' AND EVENT_NAME = 'statement/sql/commit'",
+        world.user()
+    );
+    if counts == 1 { Some(world.first(&sql).await) } else { None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_share_commits_on_mariadb() {
+    share_commits("OTTER_SERVERS_TARGET", "MariaDB").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_share_commits_on_mysql() {
+    share_commits("OTTER_SERVERS_MYSQL_TARGET", "MySQL").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_groups_each_batch_is_committed_alone() {
+    let mut world = World::with_tables("alone", LANES).await;
+    world.pipeline(ONE_CONNECTION).await;
+    let worker = Worker::start_with(&world.name, Options { group_commit: false, ..Options::default() }).await;
+    rounds(&mut world, 0..5).await;
+    all_have(&mut world, &rows(5)).await;
+    wait_for("all lanes say so", || async {
+        let (events, batches, commits) = (worker.total("events"), worker.total("batches"), worker.total("commits"));
+        if events == 5 * LANES as u64 && batches == commits { Ok(()) } else { Err((events, batches, commits)) }
+    })
+    .await;
+    worker.stop().await;
+    world.end().await;
+}
+
+/// The row of one table is at the target already: that lane pauses in front of it, the others go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_in_a_group_hurts_only_its_lane() {
+    const WRONG: usize = 5;
+    let mut world = World::with_tables("groupconflict", LANES).await;
+    world.pipeline(ONE_CONNECTION).await;
+    let worker = Worker::start(&world.name).await;
+    rounds(&mut world, 0..3).await;
+    let table = world.target_table(WRONG);
+    world.run(&format!("INSERT INTO {table} VALUES (7, 'foreign')")).await;
+    rounds(&mut world, 3..15).await;
+    for table in (0..LANES).filter(|table| *table != WRONG) {
+        world.wait_for_rows_of(table, &rows(15)).await;
+    }
+    let wanted: Vec<Row> = (0..7).map(|id| (id, "x")).chain([(7, "foreign")]).collect();
+    world.wait_for_rows_of(WRONG, &wanted).await;
+    wait_for("one lane is paused", || async {
+        let paused: Vec<_> = worker.lanes().into_iter().filter(|lane| lane.state == LaneState::Paused).collect();
+        match &paused[..] {
+            [lane] if lane.error.as_ref().is_some_and(|e| e.code == "OT5005") => Ok(()),
+            _ => Err(paused),
+        }
+    })
+    .await;
+    assert!(worker.total("commits") < worker.total("batches"), "the others still share");
+    worker.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_killed_amid_groups_lose_and_double_nothing() {
+    let mut world = World::with_tables("groupkill", LANES).await;
+    world.pipeline(ONE_CONNECTION).await;
+    let worker = Worker::start(&world.name).await;
+    rounds(&mut world, 0..1).await;
+    for id in 1..40 {
+        world.publish_to_all(Insert((id, "x")));
+        world.kill_connections().await;
+    }
+    all_have(&mut world, &rows(40)).await;
+    worker.wait_for_running(LANES).await;
+    assert!(worker.total("commits") < worker.total("batches"));
+    worker.stop().await;
+    world.end().await;
+}
+
+/// A lock makes one lane's statement wait while others have their parts in the same transaction; then the worker freezes.
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_of_a_group_that_freezes_are_taken_over() {
+    let mut world = World::with_tables("groupfrozen", LANES).await;
+    world.pipeline(ONE_CONNECTION).await;
+    let process = Process::start(&world.name);
+    rounds(&mut world, 0..3).await;
+    let other = Worker::start(&world.name).await;
+    let last = world.target_table(LANES - 1);
+    world.run(&format!("START TRANSACTION; INSERT INTO {last} VALUES (3, 'lock')")).await;
+    world.publish_to_all(Insert((3, "x")));
+    // Whoever is behind the lock holds a transaction; the server says so.
+    let waits = format!(
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{}' AND info LIKE 'insert%'",
+        world.user()
+    );
+    let until = Instant::now() + Duration::from_secs(20);
+    while world.first::<i64>(&waits).await == 0 && Instant::now() < until {}
+    process.signal(Signal::SIGSTOP);
+    world.run("ROLLBACK").await;
+    let frozen = Instant::now();
+    all_have(&mut world, &rows(4)).await;
+    println!("all lanes moved {:.1} s after the freeze", frozen.elapsed().as_secs_f64());
+    process.signal(Signal::SIGCONT);
+    rounds(&mut world, 4..8).await;
+    all_have(&mut world, &rows(8)).await;
+    assert!(other.lanes().iter().all(|lane| lane.error.is_none()), "{:?}", other.lanes());
+    drop(process);
+    other.stop().await;
+    world.end().await;
+}
