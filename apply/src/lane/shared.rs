@@ -8,8 +8,8 @@
 use crate::config::TablePlan;
 use crate::lane::batches::Written;
 use crate::lane::{LaneTask, Turn};
-use crate::pool::Pooled;
 use crate::pool::group::{Size, Told};
+use crate::pool::{Onward, Pooled};
 use crate::target::batch::Batch;
 use crate::target::failure::Failure;
 use crate::target::progress::Lane;
@@ -94,8 +94,8 @@ impl LaneTask {
     pub(crate) async fn end_part(&mut self, part: Part, limit: Size, pooled: Pooled) -> Result<(), Turn> {
         let ending = async {
             match pooled.give_on(part.size, limit) {
-                Ok(told) => Ok(told.await.ok()),
-                Err(mut pooled) => {
+                Onward::Gone(told) => Ok(told.await.ok()),
+                Onward::Back(mut pooled) => {
                     pooled.commit().await?;
                     self.report.committed();
                     pooled.give_back();

@@ -115,6 +115,15 @@ pub(crate) struct Pooled {
     permit: Permit,
 }
 
+/// What became of a connection that was to go on to the next lane.
+#[derive(Debug)]
+pub(crate) enum Onward {
+    /// Another lane has it; the answer comes when the transaction has ended.
+    Gone(oneshot::Receiver<Told>),
+    /// The transaction is to be ended here.
+    Back(Pooled),
+}
+
 impl Pool {
     /// A pool that connects when a connection is needed; `groups`: lanes may share a transaction.
     pub(crate) fn new(target: Target, writers: u32, groups: bool) -> Arc<Self> {
@@ -262,22 +271,22 @@ impl Pooled {
     }
 
     /// Gives the connection, with an open transaction in which this lane has written its part, to the next lane that
-    /// waits; the answer comes when the transaction has ended. When it is to end here, the connection comes back.
-    pub(crate) fn give_on(mut self, part: Size, limit: Size) -> Result<oneshot::Receiver<Told>, Self> {
+    /// waits, unless the transaction is to end here.
+    pub(crate) fn give_on(mut self, part: Size, limit: Size) -> Onward {
         let wanted = self.is_wanted_open();
         let group = self.group.get_or_insert_with(Group::new);
         if !wanted || !group.goes_on(part, limit) {
-            return Err(self);
+            return Onward::Back(self);
         }
         let told = group.add(part);
         match self.pass_on() {
-            None => Ok(told),
+            None => Onward::Gone(told),
             // The last one that waited has gone in between.
             Some(mut back) => {
                 if let Some(group) = &mut back.group {
                     group.withdraw(part);
                 }
-                Err(back)
+                Onward::Back(back)
             }
         }
     }
