@@ -188,14 +188,6 @@ impl Writer {
         }
         // the first row steps aside, each next one takes the place before it, the first takes the last one's
         let spare = column.spare(self.number);
-        if c == key {
-            statements.push(format!("UPDATE {name} SET {c} = {spare} WHERE {key} = @v0 LIMIT 1"));
-            for at in 1..rows.len() {
-                statements.push(format!("UPDATE {name} SET {c} = @v{} WHERE {key} = @v{at} LIMIT 1", at - 1));
-            }
-            statements.push(format!("UPDATE {name} SET {c} = @v{} WHERE {key} = {spare} LIMIT 1", rows.len() - 1));
-            return;
-        }
         statements.push(format!("UPDATE {name} SET {c} = {spare} WHERE {key} = {} LIMIT 1", rows[0]));
         for (at, row) in rows.iter().enumerate().skip(1) {
             statements.push(format!("UPDATE {name} SET {c} = @v{} WHERE {key} = {row} LIMIT 1", at - 1));
