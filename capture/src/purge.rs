@@ -63,6 +63,7 @@ async fn forget(
         coordination.write_purged(lease, source, last).await?;
     }
     topics.delete(&topic).await?;
+    coordination.forget_topics(source).await?;
     coordination.delete_position(source).await?;
     tracing::info!(source, ordinal = last.as_ref().map(|c| c.ordinal), "source purged");
     Ok(last)

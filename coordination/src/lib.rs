@@ -13,6 +13,7 @@ mod check;
 mod documents;
 mod lease;
 mod options;
+mod partitions;
 mod position;
 mod registry;
 mod requests;
@@ -29,6 +30,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use crate::documents::{Documents, Expected, Snapshot, Stamp, Versioned};
 pub use crate::lease::{Lease, LeaseState};
 pub use crate::options::Options;
+pub use crate::partitions::{FrozenTopic, Growth};
 pub use crate::registry::{
     Credentials, Registered, Registration, Registry, RegistryOptions, SchemaStore, SubjectVersion,
 };

@@ -48,13 +48,7 @@ impl Coordination {
     /// # Errors
     /// `OT2001` without an answer in time.
     pub async fn delete_position(&self, source: &str) -> Result<()> {
-        let path = names::position_path(source);
-        let path = path.as_str();
-        let answer = self.sessions().call(path, |client| async move { client.delete(path, None).await });
-        match answer.await?.result {
-            Ok(()) | Err(zk::Error::NoNode) => Ok(()),
-            Err(error) => Err(refused(path, error)),
-        }
+        self.delete_node(&names::position_path(source)).await
     }
 
     async fn read_checkpoint(&self, path: &str) -> Result<Option<Checkpoint>> {

@@ -88,6 +88,21 @@ pub fn topics_path(source: &str) -> String {
     format!("/sources/{source}/topics")
 }
 
+/// The folder of what is frozen of a source's topics.
+pub fn frozen_topics_path(source: &str) -> String {
+    format!("/sources/{source}/partitions")
+}
+
+/// What is frozen of a topic. Topic names hold no `/`.
+pub fn frozen_topic_path(source: &str, topic: &str) -> String {
+    format!("/sources/{source}/partitions/{topic}")
+}
+
+/// The repartition of a source that is under way.
+pub fn growth_path(source: &str) -> String {
+    format!("/sources/{source}/growth")
+}
+
 /// The folder of the workers' ephemeral nodes.
 pub const WORKERS_PATH: &str = "/workers";
 

@@ -19,6 +19,8 @@ pub(super) const MAX_EVENT: usize = (1 << 30) + (64 << 10);
 /// Length of the header before every event's body.
 pub const HEADER_LENGTH: usize = 19;
 
+/// The header flag of a statement that depends on its session.
+const FLAG_THREAD_SPECIFIC: u16 = 0x4;
 /// The header flag of an event that the server made up for this connection (it is in no file).
 const FLAG_ARTIFICIAL: u16 = 0x20;
 /// The header flag of an event that readers who don't know it may pass over.
@@ -85,6 +87,11 @@ impl RawEvent {
     /// Whether the server made the event up for this connection, so that it is in no binlog file.
     pub fn is_artificial(&self) -> bool {
         self.flags & FLAG_ARTIFICIAL != 0
+    }
+
+    /// Whether it is a statement that means something in its session only, as one on a temporary table.
+    pub fn is_of_one_session(&self) -> bool {
+        self.flags & FLAG_THREAD_SPECIFIC != 0
     }
 
     /// The event as it is without MariaDB's compression of single events; most are as they are.

@@ -2,6 +2,7 @@
 
 pub(crate) mod checkpoints;
 mod config;
+pub(crate) mod ends;
 mod error;
 pub(crate) mod producer;
 pub(crate) mod topics;

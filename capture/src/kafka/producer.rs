@@ -81,13 +81,13 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) topic: &'a str,
     /// The partition, always explicit.
     pub(crate) partition: i32,
-    /// The key; none for tables without one.
+    /// The key; none for tables without one, and for barriers.
     pub(crate) key: Option<&'a [u8]>,
-    /// The value.
-    pub(crate) value: &'a [u8],
+    /// The value; none for barriers.
+    pub(crate) value: Option<&'a [u8]>,
     /// Milliseconds since 1970 UTC.
     pub(crate) timestamp: i64,
-    /// Headers; only changes of key have any.
+    /// Headers; only changes of key and barriers have any.
     pub(crate) headers: Option<OwnedHeaders>,
 }
 
@@ -133,11 +133,9 @@ impl TransactionalProducer {
             self.unserved = 0;
             self.serve()?;
         }
-        let mut record = BaseRecord::to(outgoing.topic)
-            .partition(outgoing.partition)
-            .payload(outgoing.value)
-            .timestamp(outgoing.timestamp);
+        let mut record = BaseRecord::to(outgoing.topic).partition(outgoing.partition).timestamp(outgoing.timestamp);
         record.key = outgoing.key;
+        record.payload = outgoing.value;
         record.headers = outgoing.headers;
         let mut full_since = None;
         loop {

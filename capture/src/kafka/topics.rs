@@ -3,12 +3,15 @@
 //! A topic is made before the Kafka transaction that first writes to it, by a client of its own. Creation is tried
 //! first and an existing topic accepted afterwards, in this order: to ask for the metadata of a missing topic would have
 //! brokers with `auto.create.topics.enable` make it with their own settings.
+//!
+//! A topic of rows is made first and its count of partitions frozen behind it, before any row: whoever dies in between
+//! is followed by one that freezes what Kafka shows.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{ConstantBuilder, Retryable};
-use coordination::Coordination;
+use coordination::{Coordination, FrozenTopic};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use schemas::kafka::KafkaOptions;
@@ -25,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How a topic is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// Number of partitions, frozen once the topic is there.
+    /// Number of partitions.
     pub(crate) partitions: i32,
     /// Replicas of each; -1 is the brokers' default.
     pub(crate) replication: i32,
@@ -49,8 +52,6 @@ impl Wanted {
 /// The client for topics.
 pub(crate) struct Topics {
     admin: Arc<AdminClient<Logs>>,
-    /// Whom to tell of new topics, and as which source.
-    announce: Option<(Coordination, String)>,
 }
 
 impl std::fmt::Debug for Topics {
@@ -64,12 +65,7 @@ impl Topics {
     pub(crate) fn new(kafka: &KafkaOptions) -> Result<Self> {
         let admin = admin_config(kafka).create_with_context(Logs);
         let admin = admin.map_err(|e| kafka_error(e, "create the Kafka admin client"))?;
-        Ok(Self { admin: Arc::new(admin), announce: None })
-    }
-
-    /// The same, telling appliers of each topic that is made.
-    pub(crate) fn announcing(self, coordination: &Coordination, source: &str) -> Self {
-        Self { announce: Some((coordination.clone(), source.to_owned())), ..self }
+        Ok(Self { admin: Arc::new(admin) })
     }
 
     /// Makes the topic unless it is there, and checks its partitions.
@@ -77,6 +73,50 @@ impl Topics {
     /// # Errors
     /// `TopicInvalid` when Kafka refuses the name or the settings, or when the partitions differ; else Kafka's.
     pub(crate) async fn ensure(&self, topic: &str, wanted: &Wanted) -> Result<()> {
+        self.make(topic, wanted).await?;
+        let found = self.shown(topic, 1).await?;
+        if usize::try_from(wanted.partitions) != Ok(found) {
+            let message = format!("the topic {topic} has {found} partitions instead of {}", wanted.partitions);
+            return Err(Error::new(Code::TopicInvalid, message));
+        }
+        Ok(())
+    }
+
+    /// Makes the topic of a table's rows unless it is there. Answers over how many partitions its rows are spread: what
+    /// was frozen at its first use, which is now if nothing is frozen yet; a topic that was there before keeps its count.
+    ///
+    /// # Errors
+    /// `PartitionsChanged` when the brokers show another count than is frozen; `TopicInvalid` when Kafka refuses the name
+    /// or the settings; else Kafka's and ZooKeeper's.
+    pub(crate) async fn ensure_frozen(
+        &self,
+        coordination: &Coordination,
+        source: &str,
+        (topic, wanted): (&str, &Wanted),
+    ) -> Result<u32> {
+        let frozen = coordination.frozen_topic(source, topic).await?;
+        let partitions = frozen.as_ref().map_or(wanted.partitions, |f| i32::try_from(f.partitions).unwrap_or(i32::MAX));
+        let made = self.make(topic, &Wanted { partitions, ..wanted.clone() }).await?;
+        let found = u32::try_from(self.shown(topic, 1).await?).unwrap_or(u32::MAX);
+        let frozen = match frozen {
+            Some(frozen) => frozen,
+            None => coordination.freeze_topic(source, topic, &FrozenTopic { partitions: found }).await?,
+        };
+        if frozen.partitions != found {
+            let message = format!(
+                "the topic {topic} has {found} partitions, but its rows were published over {}",
+                frozen.partitions
+            );
+            return Err(Error::new(Code::PartitionsChanged, message));
+        }
+        if made {
+            announce(coordination, source, topic).await;
+        }
+        Ok(found)
+    }
+
+    /// Makes the topic unless it is there; whether it did.
+    async fn make(&self, topic: &str, wanted: &Wanted) -> Result<bool> {
         let mut new = NewTopic::new(topic, wanted.partitions, TopicReplication::Fixed(wanted.replication));
         for (key, value) in &wanted.settings {
             new = new.set(key, value);
@@ -95,16 +135,7 @@ impl Topics {
                 Err((_, code)) => return Err(refused(topic, code)),
             }
         }
-        self.check(topic, wanted.partitions).await?;
-        if let Some((coordination, source)) = self.announce.as_ref().filter(|_| made) {
-            // A hint: appliers see the topic without it, only later.
-            match tokio::time::timeout(HINT, coordination.announce_topic(source, topic)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(topic, %error, "appliers are not told of a new topic"),
-                Err(_) => tracing::debug!(topic, "appliers are not told of a new topic in time"),
-            }
-        }
-        Ok(())
+        Ok(made)
     }
 
     /// Deletes a topic, if it is there.
@@ -124,24 +155,33 @@ impl Topics {
         Ok(())
     }
 
-    /// Waits until the metadata has the topic, and compares its partitions.
-    async fn check(&self, topic: &str, partitions: i32) -> Result<()> {
+    /// Waits until the metadata has the topic with so many partitions, or more; how many it has.
+    async fn shown(&self, topic: &str, least: usize) -> Result<usize> {
         let began = Instant::now();
         let look = || async {
             let (admin, topic) = (Arc::clone(&self.admin), topic.to_owned());
             // It blocks, which must not stop the other tasks of this thread.
             let look = tokio::task::spawn_blocking(move || count(&admin, &topic)).await;
-            look.unwrap_or_else(|e| Err(Error::new(Code::CaptureFailed, format!("a look at the topics ended: {e}"))))
+            let look = look
+                .unwrap_or_else(|e| Err(Error::new(Code::CaptureFailed, format!("a look at the topics ended: {e}"))));
+            let missing = |found| format!("the brokers show {found} of the {least} partitions yet");
+            look.and_then(|found| {
+                if found >= least { Ok(found) } else { Err(Error::new(Code::KafkaUnavailable, missing(found))) }
+            })
         };
         let policy = ConstantBuilder::default().with_delay(LOOK_EVERY).without_max_times();
         // The time counts, not the attempts: each may itself have waited for a broker.
         let again = |e: &Error| e.code() == Code::KafkaUnavailable && began.elapsed() < PATIENCE;
-        let found = look.retry(policy).when(again).await?;
-        if usize::try_from(partitions) != Ok(found) {
-            let message = format!("the topic {topic} has {found} partitions; the source document says {partitions}");
-            return Err(Error::new(Code::TopicInvalid, message));
-        }
-        Ok(())
+        look.retry(policy).when(again).await
+    }
+}
+
+/// Tells appliers of a new topic. A hint: they see it without, only later.
+async fn announce(coordination: &Coordination, source: &str, topic: &str) {
+    match tokio::time::timeout(HINT, coordination.announce_topic(source, topic)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(topic, %error, "appliers are not told of a new topic"),
+        Err(_) => tracing::debug!(topic, "appliers are not told of a new topic in time"),
     }
 }
 

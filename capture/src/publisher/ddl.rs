@@ -1,22 +1,39 @@
 //! Which statements in the binlog may pass: pure.
 //!
 //! The rule: nothing passes that changed rows of a followed table other than by rows events, nor a change of a followed
-//! table's structure that the targets would have to know about. In doubt the source stops; its position stays before
-//! the statement.
+//! table's structure that the targets would have to know about. TRUNCATE is told by a barrier. In doubt the source stops;
+//! its position stays before the statement.
 
+use schemas::table::TableName;
 use schemas::{Code, Error, Result};
 
 use super::plans::Followed;
 use crate::binlog::statement::{Ddl, DdlKind, Statement};
 
-/// Lets the statement pass or says why not.
+/// What becomes of a statement.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict<'a> {
+    /// It passes.
+    Pass,
+    /// All rows of this followed table went.
+    Truncate(&'a TableName),
+}
+
+/// Lets the statement pass, wants something done, or says why neither. `sole` is a statement that is a transaction by
+/// itself and was not made among the temporary tables of a session, whose names may be those of followed ones.
 ///
 /// # Errors
 /// `DdlUnsupported`, `StatementLogged`, `EventUnsupported`.
-pub(crate) fn judge(statement: &Statement, followed: &Followed) -> Result<()> {
+pub(crate) fn judge<'a>(statement: &'a Statement, followed: &Followed, sole: bool) -> Result<Verdict<'a>> {
     match statement {
+        Statement::Ddl(Ddl { kind: DdlKind::Truncate, tables, complete: true, .. }) if sole => {
+            match tables.as_slice() {
+                [table] if followed.contains(table) => Ok(Verdict::Truncate(table)),
+                _ => Ok(Verdict::Pass),
+            }
+        }
         Statement::Ddl(ddl) => judge_ddl(ddl, followed),
-        Statement::Dml { table: Some(table) } if !followed.contains(table) => Ok(()),
+        Statement::Dml { table: Some(table) } if !followed.contains(table) => Ok(Verdict::Pass),
         Statement::Dml { table } => {
             let what = table.as_ref().map_or_else(|| "tables that it does not name".to_owned(), ToString::to_string);
             Err(Error::new(Code::StatementLogged, format!("a statement changed {what} without rows events")))
@@ -25,14 +42,14 @@ pub(crate) fn judge(statement: &Statement, followed: &Followed) -> Result<()> {
             let message = "a statement that is not recognised: it may have changed a followed table";
             Err(Error::new(Code::EventUnsupported, message))
         }
-        _ => Ok(()),
+        _ => Ok(Verdict::Pass),
     }
 }
 
-fn judge_ddl(ddl: &Ddl, followed: &Followed) -> Result<()> {
+fn judge_ddl<'a>(ddl: &Ddl, followed: &Followed) -> Result<Verdict<'a>> {
     match ddl.kind {
         // What the rows look like afterwards is in their table maps.
-        DdlKind::AddOrDropColumnOnly | DdlKind::CreateTable | DdlKind::RowsUntouched => return Ok(()),
+        DdlKind::AddOrDropColumnOnly | DdlKind::CreateTable | DdlKind::RowsUntouched => return Ok(Verdict::Pass),
         DdlKind::Truncate | DdlKind::Other => {}
     }
     let concerned = if let Some(table) = ddl.tables.iter().find(|table| followed.contains(table)) {
@@ -42,7 +59,7 @@ fn judge_ddl(ddl: &Ddl, followed: &Followed) -> Result<()> {
     } else if !ddl.complete {
         "a table that it does not name".to_owned()
     } else {
-        return Ok(());
+        return Ok(Verdict::Pass);
     };
     Err(Error::new(Code::DdlUnsupported, format!("{} concerns {concerned}, which is followed", ddl.verb)))
 }
@@ -52,7 +69,6 @@ mod tests {
     use std::sync::Arc;
 
     use schemas::documents::Source;
-    use schemas::table::TableName;
 
     use super::*;
 
@@ -69,7 +85,7 @@ mod tests {
     }
 
     fn code(statement: &Statement) -> Option<Code> {
-        judge(statement, &followed()).err().map(|e| e.code())
+        judge(statement, &followed(), false).err().map(|e| e.code())
     }
 
     #[test]
@@ -81,6 +97,19 @@ mod tests {
             assert_eq!(code(&Statement::Ddl(ddl(kind, "t"))), Some(Code::DdlUnsupported));
             assert_eq!(code(&Statement::Ddl(ddl(kind, "audit"))), None);
         }
+    }
+
+    #[test]
+    fn truncate_is_told_where_it_is_sure_which_table_it_is() {
+        let truncate = |table: &str, complete| Statement::Ddl(Ddl { complete, ..ddl(DdlKind::Truncate, table) });
+        let sure = truncate("t", true);
+        let name = TableName::new("shop", "t");
+        assert_eq!(judge(&sure, &followed(), true).unwrap(), Verdict::Truncate(&name));
+        assert_eq!(judge(&truncate("audit", true), &followed(), true).unwrap(), Verdict::Pass);
+        let refused = |statement: &Statement, sole| judge(statement, &followed(), sole).unwrap_err().code();
+        assert_eq!(refused(&sure, false), Code::DdlUnsupported);
+        assert_eq!(refused(&truncate("t", false), true), Code::DdlUnsupported);
+        assert_eq!(refused(&truncate("audit", false), true), Code::DdlUnsupported);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Destination<'a> {
     pub(crate) producer: &'a mut TransactionalProducer,
     /// What the transaction holds.
     pub(crate) load: &'a mut Load,
+    /// The transaction's number.
+    pub(crate) number: u64,
     /// The constant part of `source`.
     pub(crate) block: &'a SourceBlock,
     /// Now, microseconds since 1970 UTC.
@@ -150,20 +152,23 @@ impl Emitter {
             ts_us: to.now_us,
         };
         plan.encoder.encode_value(&row, &mut self.value)?;
-        let partition = match plan.partitions {
+        let partition = match plan.spread.partitions() {
             1 => 0,
-            count => {
-                let hash = plan.encoder.partition_hash(change.after.or(change.before).unwrap_or_default())?;
-                i32::try_from(hash % count).unwrap_or_default()
+            _ => {
+                let image = change.after.or(change.before).unwrap_or_default();
+                plan.spread.partition(plan.encoder.partition_hash(image)?)
             }
         };
+        if plan.spread.touch(partition, to.number) {
+            to.load.partitions += 1;
+        }
         to.load.rows += 1;
         to.load.bytes += (self.key.len() + self.value.len()) as u64;
         to.producer.send(Outgoing {
             topic: &plan.topic,
             partition,
             key: plan.encoder.has_key().then_some(self.key.as_slice()),
-            value: &self.value,
+            value: Some(&self.value),
             timestamp: to.now_us / 1000,
             headers,
         })

@@ -13,6 +13,7 @@
 //! transaction can, the stretch is repeated with a commit after every source transaction ([`Resume::careful_until`]),
 //! so that everything before the culprit is out when the source stops.
 
+mod barrier;
 mod clock;
 mod cut;
 mod ddl;
@@ -43,6 +44,7 @@ use crate::binlog::payload::Payload;
 use crate::binlog::statement::{self, Statement, Xa};
 use crate::metrics::SourceMetrics;
 use crate::options::Options;
+use ddl::Verdict;
 use group::Group;
 use outbox::Origin;
 
@@ -266,7 +268,7 @@ impl Publisher {
                 self.rows(raw, start, table_id, bytes)
             }
             Event::Payload(payload) => self.payload(payload, start),
-            Event::Query(query) => self.query(&query, end),
+            Event::Query(query) => self.query(&query, &raw, start),
             Event::Xid(_) => self.end(end),
             Event::XaPrepare { one_phase } => self.xa_prepare(one_phase, &raw),
             Event::Rotate { file, position } => {
@@ -382,7 +384,8 @@ impl Publisher {
         Ok(())
     }
 
-    fn query(&mut self, query: &QueryEvent<'_>, end: u64) -> Step {
+    fn query(&mut self, query: &QueryEvent<'_>, raw: &RawEvent, start: u64) -> Step {
+        let end = raw.log_pos;
         let statement = statement::classify(query, self.progress.at.server.flavor);
         let Some(group) = &mut self.group else {
             let error = Error::new(Code::EventUnsupported, "a statement without a GTID before it");
@@ -401,8 +404,12 @@ impl Publisher {
                 Ok(())
             }
             Statement::RollbackTo(name) => group.rollback_to(name),
-            Statement::Xa(step @ (Xa::Commit | Xa::Rollback)) => decide(&mut self.progress.at, *step, query.sql),
-            other => ddl::judge(other, self.plans.followed()),
+            Statement::Xa(step @ (Xa::Commit | Xa::Rollback)) => xa::decide(&mut self.progress.at, *step, query.sql),
+            other => match ddl::judge(other, self.plans.followed(), standalone && !raw.is_of_one_session()) {
+                Ok(Verdict::Pass) => Ok(()),
+                Ok(Verdict::Truncate(table)) => return self.truncate(table, (start, end)),
+                Err(error) => Err(error),
+            },
         };
         done.map_err(|e| self.refuse(e))?;
         if standalone { self.end(end) } else { Ok(()) }
@@ -445,14 +452,7 @@ impl Publisher {
             self.open.transactions += 1;
             self.open.newest = Some(group.time_ms);
         }
-        let at = &mut self.progress.at;
-        if let Some(gtid) = group.gtid {
-            at.gtid.advance(gtid);
-        }
-        self.file.clone_into(&mut at.file);
-        at.position = end;
-        at.ordinal = group.next_base();
-        self.moved = true;
+        self.pass(&group, end);
         if streamed {
             self.commit()?;
             self.outbox.reconnect(self.options.transaction_timeout.get())?;
@@ -463,6 +463,18 @@ impl Publisher {
             self.commit_if_due()?;
         }
         Ok(())
+    }
+
+    /// The position moves behind a transaction.
+    fn pass(&mut self, group: &Group, end: u64) {
+        let at = &mut self.progress.at;
+        if let Some(gtid) = group.gtid {
+            at.gtid.advance(gtid);
+        }
+        self.file.clone_into(&mut at.file);
+        at.position = end;
+        at.ordinal = group.next_base();
+        self.moved = true;
     }
 
     /// The rows held so far go into the Kafka transaction.
@@ -548,18 +560,6 @@ impl Publisher {
 /// because the brokers are slow, would fail again as a whole.
 fn budget(memory: usize, resume: &Resume) -> usize {
     if resume.in_pieces { memory / 32 } else { memory }
-}
-
-/// A prepared XA transaction is committed or rolled back: it is one whose rows were seen, and none of them was followed.
-fn decide(at: &mut Checkpoint, step: Xa, sql: &[u8]) -> Result<(), Error> {
-    let known = xa::of_statement(sql).and_then(|name| at.prepared.iter().position(|known| *known == name));
-    if let Some(known) = known {
-        at.prepared.swap_remove(known);
-    } else if step == Xa::Commit {
-        let message = "an XA transaction is committed that was prepared before the start: its rows were not seen";
-        return Err(Error::new(Code::EventUnsupported, message));
-    }
-    Ok(())
 }
 
 impl Progress {

@@ -14,6 +14,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::message::{Header, OwnedHeaders};
+use schemas::barrier::{Barrier, HEADER};
 use schemas::checkpoint::{BEGIN_KEY, Begin, CHECKPOINT_KEY, Checkpoint, Flavor};
 use schemas::encode::{SourceBlock, SourceFacts};
 use schemas::gtid::Gtid;
@@ -26,6 +28,7 @@ use super::emit::{Destination, Emitter};
 use super::group::HeldRows;
 use super::plans::Plan;
 use crate::kafka::checkpoints::recover;
+use crate::kafka::ends::ends;
 use crate::kafka::producer::{Outgoing, TransactionalProducer};
 use crate::kafka::{MessageSizes, producer_config};
 use crate::options::Options;
@@ -141,13 +144,36 @@ impl Outbox {
                 self.blocks.by_plan.push((Arc::clone(&held.plan), block));
                 self.blocks.by_plan.len() - 1
             });
-            if held.plan.touch(self.number) {
-                load.partitions += 1;
-            }
             let block = &self.blocks.by_plan[known].1;
-            self.emitter.rows(held, &mut Destination { producer, load, block, now_us })?;
+            let number = self.number;
+            self.emitter.rows(held, &mut Destination { producer, load, number, block, now_us })?;
         }
         Ok(())
+    }
+
+    /// Puts a barrier into every partition of a topic, beginning a Kafka transaction. None may be open: a barrier is alone
+    /// in its own.
+    ///
+    /// # Errors
+    /// Of Kafka.
+    pub(crate) fn barrier(&mut self, topic: &str, barrier: &Barrier) -> Result<()> {
+        self.begin()?;
+        let json = barrier.to_json();
+        let timestamp = now_us() / 1000;
+        for partition in 0..i32::try_from(barrier.partitions).unwrap_or(i32::MAX) {
+            let header = Header { key: HEADER, value: Some(&json) };
+            let headers = Some(OwnedHeaders::new_with_capacity(1).insert(header));
+            self.producer()?.send(Outgoing { topic, partition, key: None, value: None, timestamp, headers })?;
+        }
+        Ok(())
+    }
+
+    /// Where each of a topic's first partitions ends now, with all that was ever written to it.
+    ///
+    /// # Errors
+    /// Of Kafka.
+    pub(crate) fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<i64>> {
+        ends(&self.producers.kafka, topic, partitions)
     }
 
     /// Ends the open Kafka transaction with the checkpoint; makes one of begin and checkpoint alone when none is open.
@@ -223,7 +249,7 @@ impl Outbox {
             topic: &self.checkpoint_topic,
             partition: 0,
             key: Some(key.as_bytes()),
-            value,
+            value: Some(value),
             timestamp,
             headers: None,
         })

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use coordination::SchemaStore;
+use coordination::{Coordination, SchemaStore};
 use schemas::documents::{SYSTEM_SCHEMAS, Source, TopicSettings};
 use schemas::encode::{EventEncoder, SchemaIds};
 use schemas::table::{TableName, TableStructure};
@@ -37,22 +37,50 @@ pub(crate) struct Plan {
     pub(crate) name: TableName,
     /// Its topic.
     pub(crate) topic: String,
-    /// Partitions of the topic.
-    pub(crate) partitions: u32,
+    /// Its partitions.
+    pub(crate) spread: Arc<Spread>,
     /// Columns of a row image.
     pub(crate) columns: u64,
     /// Row image to Avro.
     pub(crate) encoder: EventEncoder,
     /// Counters.
     pub(crate) metrics: TableMetrics,
-    /// The Kafka transaction that touched it last, by number.
-    touched: AtomicU64,
 }
 
-impl Plan {
-    /// Whether this is the first touch within the Kafka transaction of that number.
-    pub(crate) fn touch(&self, transaction: u64) -> bool {
-        self.touched.swap(transaction, Ordering::Relaxed) != transaction
+/// The partitions of a topic, over which its rows are spread.
+#[derive(Debug)]
+pub(crate) struct Spread {
+    /// Per partition, the Kafka transaction that touched it last, by number.
+    touched: Box<[AtomicU64]>,
+}
+
+impl Spread {
+    /// Over so many partitions, none of them touched.
+    fn new(partitions: u32) -> Self {
+        Self { touched: (0..partitions).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// How many partitions.
+    pub(crate) fn partitions(&self) -> usize {
+        self.touched.len()
+    }
+
+    /// The partition of rows whose key has this hash.
+    pub(crate) fn partition(&self, hash: u32) -> i32 {
+        i32::try_from(u64::from(hash) % self.touched.len().max(1) as u64).unwrap_or_default()
+    }
+
+    /// Whether this is the first touch of the partition within the Kafka transaction of that number.
+    pub(crate) fn touch(&self, partition: i32, transaction: u64) -> bool {
+        let touched = usize::try_from(partition).ok().and_then(|partition| self.touched.get(partition));
+        // Two steps instead of a swap: the publisher's thread is the only one, and most rows only read.
+        touched.is_some_and(|touched| {
+            let first = touched.load(Ordering::Relaxed) != transaction;
+            if first {
+                touched.store(transaction, Ordering::Relaxed);
+            }
+            first
+        })
     }
 }
 
@@ -93,6 +121,8 @@ pub(crate) struct Workshop {
     pub(crate) server: SourceServer,
     /// Where schemas are registered.
     pub(crate) schemas: SchemaStore,
+    /// Where the count of a topic's partitions is frozen.
+    pub(crate) coordination: Coordination,
     /// Where topics are made.
     pub(crate) topics: Topics,
     /// Counters of the source.
@@ -106,7 +136,7 @@ pub(crate) struct Workshop {
 pub(crate) struct Plans {
     workshop: Workshop,
     maps: Maps,
-    topics: HashMap<String, u32>,
+    spreads: HashMap<String, Arc<Spread>>,
 }
 
 /// TABLE_MAPs and what was made of them.
@@ -152,7 +182,7 @@ impl Maps {
 impl Plans {
     /// No plans yet.
     pub(crate) fn new(workshop: Workshop) -> Self {
-        Self { workshop, maps: Maps::default(), topics: HashMap::new() }
+        Self { workshop, maps: Maps::default(), spreads: HashMap::new() }
     }
 
     /// Which tables are published.
@@ -198,12 +228,10 @@ impl Plans {
     }
 
     fn compile(&mut self, structure: &TableStructure) -> Result<Plan> {
-        let Workshop { followed, server, schemas, topics, metrics, runtime } = &self.workshop;
+        let Workshop { followed, server, schemas, metrics, runtime, .. } = &self.workshop;
         let source = &followed.source;
         let topic = source.topic_for(&structure.name)?;
         let texts = avro::event_schemas(structure, &topic, server.flavor)?;
-        let settings = source.topic_settings(&structure.name);
-        let known = self.topics.get(&topic).copied();
         let ids = runtime.block_on(async {
             verify_binary_columns(server, structure).await?;
             let value = schemas.register(&names::value_subject(&topic), &texts.value).await?;
@@ -211,22 +239,39 @@ impl Plans {
                 Some(text) => Some(schemas.register(&names::key_subject(&topic), text).await?),
                 None => None,
             };
-            if known.is_none() {
-                topics.ensure(&topic, &wanted(&settings)).await?;
-            }
             Ok::<_, Error>(SchemaIds { key, value })
         })?;
-        self.topics.insert(topic.clone(), settings.partitions);
+        let metrics = metrics.table(&structure.name.to_string());
+        let (topic, spread) = self.topic(&structure.name)?;
+        let source = &self.workshop.followed.source;
         tracing::info!(source = %source.name, table = %structure.name, topic, schema = ids.value, "table mapped");
         Ok(Plan {
             columns: structure.columns.len() as u64,
             encoder: EventEncoder::compile(structure, ids)?,
-            metrics: metrics.table(&structure.name.to_string()),
+            metrics,
             name: structure.name.clone(),
-            partitions: settings.partitions,
+            spread,
             topic,
-            touched: AtomicU64::new(0),
         })
+    }
+
+    /// A followed table's topic, made unless it is there, and its partitions.
+    ///
+    /// # Errors
+    /// `PartitionsChanged`, `TopicInvalid`; Kafka's and ZooKeeper's.
+    pub(crate) fn topic(&mut self, table: &TableName) -> Result<(String, Arc<Spread>)> {
+        let Workshop { followed, coordination, topics, runtime, .. } = &self.workshop;
+        let source = &followed.source;
+        let topic = source.topic_for(table)?;
+        if let Some(spread) = self.spreads.get(&topic) {
+            return Ok((topic, Arc::clone(spread)));
+        }
+        let wanted = wanted(&source.topic_settings(table));
+        let partitions =
+            runtime.block_on(topics.ensure_frozen(coordination, source.name.as_str(), (&topic, &wanted)))?;
+        let spread = Arc::new(Spread::new(partitions));
+        self.spreads.insert(topic.clone(), Arc::clone(&spread));
+        Ok((topic, spread))
     }
 }
 
@@ -266,12 +311,11 @@ pub(crate) mod testing {
         let encoder = EventEncoder::compile(&structure, SchemaIds { key: Some(1), value: 2 }).unwrap();
         Arc::new(Plan {
             topic: "shop.shop.t".into(),
-            partitions: 1,
+            spread: Arc::new(Spread::new(1)),
             columns: 1,
             encoder,
             metrics: TableMetrics::default(),
             name,
-            touched: AtomicU64::new(0),
         })
     }
 }
@@ -303,9 +347,11 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_touches_a_plan_once() {
-        let plan = testing::plan();
-        assert!(plan.touch(1) && !plan.touch(1) && plan.touch(2));
+    fn a_transaction_touches_each_partition_once() {
+        let spread = Spread::new(2);
+        assert!(spread.touch(0, 1) && !spread.touch(0, 1) && spread.touch(1, 1));
+        assert!(spread.touch(0, 2) && !spread.touch(2, 2));
+        assert_eq!([0, 1, 2, u32::MAX].map(|hash| spread.partition(hash)), [0, 1, 0, 1]);
     }
 
     #[test]

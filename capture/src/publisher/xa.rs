@@ -5,7 +5,10 @@
 //! XA COMMIT whose PREPARE was never seen, because it lies before the start, is told from it: that one may have rows
 //! that nobody published, and stops the source.
 
+use schemas::checkpoint::Checkpoint;
 use schemas::{Code, Error, Result};
+
+use crate::binlog::statement::Xa;
 
 /// The name of the XA transaction in an XA_PREPARE event: its id as hex digits, and its format.
 ///
@@ -36,6 +39,21 @@ pub(crate) fn of_statement(sql: &[u8]) -> Option<String> {
     };
     let name = format!("{},{},{format}", digits(global)?, digits(branch)?);
     parts.next().is_none().then_some(name)
+}
+
+/// A prepared XA transaction is committed or rolled back: it is one whose rows were seen, and none of them was followed.
+///
+/// # Errors
+/// `EventUnsupported` when one is committed that is not known.
+pub(crate) fn decide(at: &mut Checkpoint, step: Xa, sql: &[u8]) -> Result<()> {
+    let known = of_statement(sql).and_then(|name| at.prepared.iter().position(|known| *known == name));
+    if let Some(known) = known {
+        at.prepared.swap_remove(known);
+    } else if step == Xa::Commit {
+        let message = "an XA transaction is committed that was prepared before the start: its rows were not seen";
+        return Err(Error::new(Code::EventUnsupported, message));
+    }
+    Ok(())
 }
 
 fn hex(bytes: &[u8]) -> String {

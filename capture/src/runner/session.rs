@@ -86,7 +86,7 @@ impl<'a> Session<'a> {
         let producer = blocking(move || maker.connect(timeout)).await?;
         self.lease.write_fenced(&names::lease_path(name), site.worker.as_bytes()).await?;
         let topic = names::checkpoint_topic(&site.cluster, name);
-        let topics = Topics::new(&site.kafka)?.announcing(&site.coordination, name);
+        let topics = Topics::new(&site.kafka)?;
         topics.ensure(&topic, &Wanted::checkpoints(source.topics.replication.map_or(-1, i32::from))).await?;
         let (kafka, of) = (site.kafka.clone(), topic.clone());
         let recovered = blocking(move || recover(&kafka, &of)).await?;
@@ -179,6 +179,7 @@ impl<'a> Session<'a> {
             followed: Followed { source: Arc::clone(source), own: Arc::clone(own) },
             server,
             schemas: site.coordination.schemas(),
+            coordination: site.coordination.clone(),
             topics,
             metrics: metrics.clone(),
             runtime: tokio::runtime::Handle::current(),

@@ -7,6 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Headers;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use schemas::barrier::Barrier;
 use schemas::checkpoint::Record;
 use schemas::decode::{Datum, EventDecoder};
 use schemas::encode::Op;
@@ -25,6 +26,8 @@ pub(crate) struct Seen {
     pub(crate) gtid: Option<String>,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
 }
 
 impl Seen {
@@ -40,9 +43,34 @@ impl Seen {
     }
 }
 
-type Raw = (Option<Vec<u8>>, Vec<u8>, Vec<(String, Vec<u8>)>);
+/// A committed record.
+pub(crate) struct Raw {
+    partition: i32,
+    offset: i64,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    headers: Vec<(String, Vec<u8>)>,
+}
 
-/// Every committed record of a topic's one partition; none when there is no topic.
+/// A barrier where it was found.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Found {
+    pub(crate) barrier: Barrier,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+}
+
+impl Raw {
+    /// The barrier that it is, if it is one.
+    fn barrier(&self) -> Option<Found> {
+        let (_, json) = self.headers.iter().find(|(name, _)| name == "otter.barrier")?;
+        assert!(self.key.is_none() && self.value.is_none() && self.headers.len() == 1, "only a header");
+        let barrier = Barrier::from_json(json).expect("a barrier");
+        Some(Found { barrier, partition: self.partition, offset: self.offset })
+    }
+}
+
+/// Every committed record of a topic, one partition after another; none when there is no topic.
 pub(crate) fn records(topic: &str) -> Vec<Raw> {
     let mut config = ClientConfig::new();
     config
@@ -55,11 +83,23 @@ pub(crate) fn records(topic: &str) -> Vec<Raw> {
     let consumer: BaseConsumer = config.create().expect("a consumer");
     // All topics: to ask for one by name can make it.
     let metadata = consumer.fetch_metadata(None, Duration::from_secs(10)).expect("metadata");
-    if !metadata.topics().iter().any(|t| t.name() == topic) {
-        return Vec::new();
-    }
+    let Some(found) = metadata.topics().iter().find(|t| t.name() == topic) else { return Vec::new() };
+    let partitions = found.partitions().iter().map(|p| p.id());
+    partitions.flat_map(|partition| records_of(&consumer, (topic, partition))).collect()
+}
+
+/// How many partitions a topic has.
+pub(crate) fn partitions(topic: &str) -> usize {
+    let mut config = ClientConfig::new();
+    let consumer: BaseConsumer =
+        config.set("bootstrap.servers", server("OTTER_SERVERS_KAFKA")).create().expect("a consumer");
+    let metadata = consumer.fetch_metadata(None, Duration::from_secs(10)).expect("metadata");
+    metadata.topics().iter().find(|t| t.name() == topic).map_or(0, |t| t.partitions().len())
+}
+
+fn records_of(consumer: &BaseConsumer, (topic, partition): (&str, i32)) -> Vec<Raw> {
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, 0, Offset::Beginning).expect("a partition");
+    list.add_partition_offset(topic, partition, Offset::Beginning).expect("a partition");
     consumer.assign(&list).expect("assigned");
     let mut found = Vec::new();
     loop {
@@ -70,11 +110,13 @@ pub(crate) fn records(topic: &str) -> Vec<Raw> {
                 let headers = message.headers().map_or_else(Vec::new, |headers| {
                     headers.iter().map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec())).collect()
                 });
-                found.push((
-                    message.key().map(<[u8]>::to_vec),
-                    message.payload().unwrap_or_default().to_vec(),
+                found.push(Raw {
+                    partition,
+                    offset: message.offset(),
+                    key: message.key().map(<[u8]>::to_vec),
+                    value: message.payload().map(<[u8]>::to_vec),
                     headers,
-                ));
+                });
             }
         }
     }
@@ -87,7 +129,9 @@ impl Site {
         let raw = tokio::task::spawn_blocking(move || records(&topic)).await.expect("read");
         let mut decoders: HashMap<u32, EventDecoder> = HashMap::new();
         let mut seen = Vec::with_capacity(raw.len());
-        for (key, value, headers) in raw {
+        for record in raw.into_iter().filter(|record| record.barrier().is_none()) {
+            let Raw { partition, offset, key, value, headers } = record;
+            let value = value.expect("a value");
             let (id, avro) = framing::split(&value).expect("framed");
             let schema = self.coordination.schemas().schema(id).await.expect("registered");
             let decoder = decoders.entry(id).or_insert_with(|| EventDecoder::compile(&schema).expect("our schema"));
@@ -102,9 +146,30 @@ impl Site {
                 gtid: head.gtid.map(str::to_owned),
                 key,
                 headers,
+                partition,
+                offset,
             });
         }
         seen
+    }
+
+    /// The barriers of a table so far.
+    pub(crate) async fn barriers(&self, table: &str) -> Vec<Found> {
+        let topic = self.topic(table);
+        let raw = tokio::task::spawn_blocking(move || records(&topic)).await.expect("read");
+        raw.iter().filter_map(Raw::barrier).collect()
+    }
+
+    /// Waits for so many records of barriers of a table.
+    pub(crate) async fn wait_barriers(&self, table: &str, count: usize) -> Vec<Found> {
+        let what = format!("{count} barriers of {table}");
+        let found = wait_for(&what, || async {
+            let barriers = self.barriers(table).await;
+            if barriers.len() >= count { Ok(barriers) } else { Err(format!("{} barriers", barriers.len())) }
+        });
+        let barriers = found.await;
+        assert_eq!(barriers.len(), count, "{barriers:?}");
+        barriers
     }
 
     /// Waits for so many row events of a table.
@@ -124,7 +189,10 @@ impl Site {
         let topic = self.checkpoints();
         let raw = tokio::task::spawn_blocking(move || records(&topic)).await.expect("read");
         raw.iter()
-            .map(|(key, value, _)| Record::read(key.as_deref().unwrap_or_default(), value).expect("ours"))
+            .map(|r| {
+                let (key, value) = (r.key.as_deref().unwrap_or_default(), r.value.as_deref().unwrap_or_default());
+                Record::read(key, value).expect("ours")
+            })
             .collect()
     }
 }

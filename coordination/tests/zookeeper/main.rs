@@ -7,6 +7,7 @@ mod documents;
 mod external;
 mod lease;
 mod outage;
+mod partitions;
 mod proxy;
 mod registry;
 mod requests;

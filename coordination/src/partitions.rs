@@ -1,0 +1,139 @@
+//! Over how many partitions a topic's rows are spread: frozen when the first row is published, whatever the source's
+//! document says later, because a row must find its key's partition. Only a repartition changes it, and leaves a
+//! [`Growth`] behind while it is under way, so that whoever dies is followed by somebody who ends it.
+
+use serde::{Deserialize, Serialize};
+
+use schemas::{Code, Error, Result, names};
+use zookeeper as zk;
+
+use crate::session::{persistent, refused};
+use crate::{Coordination, Lease};
+
+/// What is frozen of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrozenTopic {
+    /// How many partitions its rows are spread over.
+    pub partitions: u32,
+}
+
+/// A topic that is being given more partitions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Growth {
+    /// Id of the request that asked for it.
+    pub request: String,
+    /// The topic.
+    pub topic: String,
+    /// Partitions before.
+    pub from: u32,
+    /// Partitions behind the barrier.
+    pub to: u32,
+}
+
+impl Coordination {
+    /// What is frozen of a source's topic; `None` before its first use.
+    ///
+    /// # Errors
+    /// `OT2001` without an answer in time, `OT2003` when the node holds something else.
+    pub async fn frozen_topic(&self, source: &str, topic: &str) -> Result<Option<FrozenTopic>> {
+        self.read_json(&names::frozen_topic_path(source, topic)).await
+    }
+
+    /// Freezes a topic unless it is frozen: what holds from now on.
+    ///
+    /// # Errors
+    /// As [`Coordination::frozen_topic`].
+    pub async fn freeze_topic(&self, source: &str, topic: &str, as_found: &FrozenTopic) -> Result<FrozenTopic> {
+        let path = names::frozen_topic_path(source, topic);
+        let (path, data) = (path.as_str(), json(as_found)?);
+        let data = data.as_slice();
+        let answer = self.sessions().call(path, |client| async move {
+            match client.create(path, data, &persistent()).await {
+                Err(zk::Error::NoNode) => {
+                    let folder = path.rfind('/').map_or("", |end| &path[..end]);
+                    client.mkdir(folder, &persistent()).await?;
+                    client.create(path, data, &persistent()).await
+                }
+                result => result,
+            }
+        });
+        match answer.await?.result {
+            Ok(_) => Ok(as_found.clone()),
+            // Somebody was faster, or an earlier attempt of this call got no answer.
+            Err(zk::Error::NodeExists) => self
+                .frozen_topic(source, topic)
+                .await?
+                .ok_or_else(|| Error::new(Code::ZooKeeperUnavailable, format!("{path} went while it was looked at"))),
+            Err(error) => Err(refused(path, error)),
+        }
+    }
+
+    /// The repartition of a source that has begun and not ended.
+    ///
+    /// # Errors
+    /// `OT2001` without an answer in time, `OT2003` when the node holds something else.
+    pub async fn growth(&self, source: &str) -> Result<Option<Growth>> {
+        Ok(self.read_json::<Option<Growth>>(&names::growth_path(source)).await?.flatten())
+    }
+
+    /// Notes that a repartition begins, or with `None` that it has ended without one; fenced by the source's lease.
+    ///
+    /// # Errors
+    /// As [`Lease::write_fenced`].
+    pub async fn write_growth(&self, lease: &Lease, source: &str, growth: Option<&Growth>) -> Result<()> {
+        lease.write_fenced(&names::growth_path(source), &json(&growth)?).await
+    }
+
+    /// The repartition is done: the topic is frozen anew. Again does no harm. Fenced by the source's lease.
+    ///
+    /// # Errors
+    /// As [`Lease::write_fenced`].
+    pub async fn end_growth(&self, lease: &Lease, source: &str, growth: &Growth) -> Result<()> {
+        let frozen = FrozenTopic { partitions: growth.to };
+        lease.write_fenced(&names::frozen_topic_path(source, &growth.topic), &json(&frozen)?).await?;
+        self.write_growth(lease, source, None).await
+    }
+
+    /// Forgets what is frozen of all topics of a source.
+    ///
+    /// # Errors
+    /// `OT2001` without an answer in time.
+    pub async fn forget_topics(&self, source: &str) -> Result<()> {
+        let folder = names::frozen_topics_path(source);
+        let folder = folder.as_str();
+        let answer = self.sessions().call(folder, |client| async move { client.list_children(folder).await });
+        let topics = match answer.await?.result {
+            Ok(topics) => topics,
+            Err(zk::Error::NoNode) => Vec::new(),
+            Err(error) => return Err(refused(folder, error)),
+        };
+        let nodes = topics.iter().map(|topic| names::frozen_topic_path(source, topic));
+        for path in nodes.chain([folder.to_owned(), names::growth_path(source)]) {
+            self.delete_node(&path).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn delete_node(&self, path: &str) -> Result<()> {
+        let answer = self.sessions().call(path, |client| async move { client.delete(path, None).await });
+        match answer.await?.result {
+            Ok(()) | Err(zk::Error::NoNode) => Ok(()),
+            Err(error) => Err(refused(path, error)),
+        }
+    }
+
+    async fn read_json<T: for<'a> Deserialize<'a>>(&self, path: &str) -> Result<Option<T>> {
+        let answer = self.sessions().call(path, |client| async move { client.get_data(path).await });
+        match answer.await?.result {
+            Ok((data, _)) => serde_json::from_slice(&data)
+                .map(Some)
+                .map_err(|e| Error::new(Code::NodeInvalid, format!("{path}: {e}")).with_source(e)),
+            Err(zk::Error::NoNode) => Ok(None),
+            Err(error) => Err(refused(path, error)),
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|e| Error::new(Code::NodeInvalid, e.to_string()).with_source(e))
+}
