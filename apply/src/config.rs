@@ -173,6 +173,11 @@ impl Config {
         table_of(self.of.source.prefix(), topic)
     }
 
+    /// Whether a topic whose name does not tell its table may be one of the source's.
+    pub(crate) fn may_have(&self, topic: &str) -> bool {
+        may_be_cut(topic) && topic.starts_with(&format!("{}.", self.of.source.prefix()))
+    }
+
     /// What to subscribe, as librdkafka's patterns, sorted.
     pub(crate) fn subscription(&self) -> Vec<String> {
         let prefix = self.of.source.prefix();

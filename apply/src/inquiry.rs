@@ -77,6 +77,11 @@ impl Inquiry {
         Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
     }
 
+    /// How to reach Kafka.
+    pub(crate) fn kafka(&self) -> &KafkaOptions {
+        &self.kafka
+    }
+
     /// The partition as it is now.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ mod config;
 mod consumer;
 mod explore;
 mod inquiry;
+mod joined;
 mod lane;
 mod metrics;
 mod offsets;

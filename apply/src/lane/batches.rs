@@ -26,6 +26,8 @@ use crate::target::writer::{self, BatchOutcome, Destination, WriteError};
 
 /// An idle lane passes control records at most this often: it costs a transaction at the target.
 const PASS_EVERY: Duration = Duration::from_secs(1);
+/// How often an idle lane that would lead looks whether the lanes of its topic were joined; one with events finds out by them.
+const JOINED_EVERY: Duration = Duration::from_millis(500);
 /// After so many events that the lane's start does not contain, none comes any more that it does: a position in a binlog
 /// is behind all that it contains, but for the few that a replica commits out of order.
 const BEYOND_START: u64 = 1000;
@@ -37,6 +39,8 @@ enum Wake {
     Others,
     Records,
     Pass(i64),
+    /// Whether the topic's lanes were joined: whoever has the first partition is to lead then.
+    Joined,
 }
 
 /// What a committed batch was, for the report.
@@ -56,8 +60,9 @@ impl LaneTask {
     /// Writes batches until something else is to be done.
     pub(crate) async fn apply(&mut self, table: &TablePlan, backoff: &mut Backoff) -> Turn {
         let mut last_write = Instant::now();
+        let mut look_at = last_write + JOINED_EVERY;
         loop {
-            let wake = self.wait(last_write + PASS_EVERY).await;
+            let wake = self.wait(last_write + PASS_EVERY, look_at).await;
             let stop = self.handle.stop.clone();
             let pool = Arc::clone(&self.settings.config().pool);
             // A lane that is not to share a transaction is not given one of others.
@@ -67,7 +72,7 @@ impl LaneTask {
             let pooled = match wake {
                 Wake::Stop => return Turn::Stop,
                 Wake::Claim => return Turn::Again,
-                Wake::Others | Wake::Records | Wake::Pass(_) => tokio::select! {
+                Wake::Others | Wake::Records | Wake::Pass(_) | Wake::Joined => tokio::select! {
                     biased;
                     () = stop.cancelled() => return Turn::Stop,
                     pooled = connection => pooled,
@@ -79,6 +84,17 @@ impl LaneTask {
             };
             let done = match wake {
                 Wake::Pass(mark) => self.pass(mark, table, pooled).await,
+                Wake::Joined => {
+                    look_at = Instant::now() + JOINED_EVERY;
+                    let alone = self.is_alone(self.settings.config(), &mut pooled).await;
+                    match alone {
+                        Ok(()) => {
+                            pooled.give_back();
+                            continue;
+                        }
+                        Err(turn) => Err(turn),
+                    }
+                }
                 Wake::Others => {
                     let admitted = self.services.catalog.admit(self.settings.config(), table, &mut pooled).await;
                     admitted.map(|()| pooled.give_back()).map_err(Turn::from)
@@ -114,7 +130,8 @@ impl LaneTask {
         }
     }
 
-    async fn wait(&mut self, pass_at: Instant) -> Wake {
+    async fn wait(&mut self, pass_at: Instant, look_at: Instant) -> Wake {
+        let may_lead = self.part.partition == 0 && self.state.partitions > 1;
         loop {
             // A lane with a backlog never comes to the waiting below.
             if self.handle.stop.is_cancelled() {
@@ -153,6 +170,7 @@ impl LaneTask {
                 () = tokio::time::sleep_until(pass_at), if mark.is_some() => {
                     return mark.map_or(Wake::Claim, Wake::Pass);
                 }
+                () = tokio::time::sleep_until(look_at), if may_lead => return Wake::Joined,
             }
         }
     }
@@ -205,6 +223,10 @@ impl LaneTask {
             }
         };
         let plan = self.state.plans.get(schema, table, &self.services.schemas, pooled.session()).await?;
+        if self.must_join(&plan.mappings) {
+            end_of_others(pooled).await?;
+            return Err(self.join_for_good(pooled).await);
+        }
         let state = &mut self.state;
         let Some(held) = state.held.as_mut() else { return Err(Turn::Again) };
         held.set_document_version(self.settings.config().version);

@@ -40,6 +40,7 @@ use crate::config::{Config, TablePlan};
 use crate::consumer::lanes::{LaneHandle, LaneId, Part};
 use crate::consumer::{Mailbox, Request};
 use crate::inquiry::{self, Inquiry, TopicNow};
+use crate::joined::Role;
 use crate::lane::intake::Intake;
 use crate::lane::plans::Plans;
 use crate::lane::report::Report;
@@ -88,6 +89,8 @@ pub(crate) struct Progress {
     pub(crate) plans: Plans,
     /// The offset and ordinal that `intake` continues; `None`: no stream runs.
     continues: Option<(i64, i64)>,
+    /// How many partitions the topic had at the claim.
+    pub(crate) partitions: usize,
     /// Events since the last one that the lane's start contains.
     pub(crate) beyond_start: u64,
     /// So many batches are still to be written without others in their transaction.
@@ -223,6 +226,11 @@ impl LaneTask {
         if let Some(error) = refused(&config, table) {
             return error.into();
         }
+        match self.role(&config, table).await {
+            Ok(Role::Alone) => {}
+            Ok(role) => return self.play(role, backoff).await,
+            Err(turn) => return turn,
+        }
         let stop = self.handle.stop.clone();
         let claimed = tokio::select! {
             biased;
@@ -257,11 +265,14 @@ impl LaneTask {
         if owner.is_none() || anew {
             // Looking for it may take longer than the server keeps an idle connection.
             pooled.give_back();
-            self.find_start(table, &now, &mut start).await?;
+            self.find_start(&self.part, table, &now, &mut start).await?;
             pooled = config.pool.acquire(&self.table).await?;
         }
         let claimed = self.claim_row(config, key, owner.as_deref(), &start, &mut pooled).await?;
+        // Joined before the claim: it is not this lane's to go alone. Joined later, the token is gone.
+        self.is_alone(config, &mut pooled).await?;
         pooled.give_back();
+        self.state.partitions = now.partitions;
         if claimed.next_offset > now.high {
             // The question is older than the claim; somebody may have written and applied in between.
             now = self.services.inquiry.topic(&self.part).await?;
@@ -297,11 +308,7 @@ impl LaneTask {
         start: &Start,
         pooled: &mut Pooled,
     ) -> Result<progress::Claimed, Turn> {
-        if self.state.tokens.current.is_some() && !self.state.tokens.may_claim(owner) {
-            let message = format!("{key}: the progress row has the token of another worker");
-            return Err(Turn::Taken(Error::new(Code::LaneTaken, message)));
-        }
-        let token = self.state.tokens.fresh();
+        let token = self.token(&key, owner)?;
         let (mut lane, claimed) = Lane::claim(pooled.session(), config.pool.schema(), key, &token, start).await?;
         lane.set_document_version(config.version);
         if claimed.new {
@@ -311,11 +318,26 @@ impl LaneTask {
         Ok(claimed)
     }
 
+    /// A fresh token, if a claim may follow on what the lane's row says now.
+    pub(crate) fn token(&mut self, key: &LaneKey, owner: Option<&str>) -> Result<String, Turn> {
+        if self.state.tokens.current.is_some() && !self.state.tokens.may_claim(owner) {
+            let message = format!("{key}: the progress row has the token of another worker");
+            return Err(Turn::Taken(Error::new(Code::LaneTaken, message)));
+        }
+        Ok(self.state.tokens.fresh())
+    }
+
     /// Where the lane begins that has no progress yet.
-    async fn find_start(&self, table: &TablePlan, now: &TopicNow, start: &mut Start) -> Result<(), Turn> {
-        start.next_offset = self.services.inquiry.start(&self.part, now, &table.start).await?;
+    pub(crate) async fn find_start(
+        &self,
+        part: &Part,
+        table: &TablePlan,
+        now: &TopicNow,
+        start: &mut Start,
+    ) -> Result<(), Turn> {
+        start.next_offset = self.services.inquiry.start(part, now, &table.start).await?;
         if now.partitions > 1
-            && let Some(last) = self.services.inquiry.before(&self.part, start.next_offset).await?
+            && let Some(last) = self.services.inquiry.before(part, start.next_offset).await?
         {
             // The other lanes of the topic see from it how far this one is.
             (start.ordinal, start.generation) = (last.ordinal, last.generation);
@@ -327,7 +349,7 @@ impl LaneTask {
     }
 
     /// Lets the consumer deliver nothing more, and forgets what it delivered.
-    fn halt(&mut self) {
+    pub(crate) fn halt(&mut self) {
         self.state.continues = None;
         self.state.intake.clear();
         self.handle.queue.begin_stream();

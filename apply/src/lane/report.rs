@@ -94,6 +94,20 @@ impl Report {
         self.change(|lane| lane.next_offset = Some(next_offset));
     }
 
+    /// Another lane leads this one; it stands here.
+    pub(crate) fn stands_by(&self, leader: &str, next_offset: Option<i64>) {
+        self.metrics.paused.set(0);
+        if let Some(next_offset) = next_offset {
+            self.metrics.next_offset.set(next_offset);
+        }
+        tracing::trace!(topic = self.part.topic, partition = self.part.partition, leader, "stands by");
+        self.change(|lane| {
+            lane.state = LaneState::Running;
+            lane.next_offset = next_offset.or(lane.next_offset);
+            lane.error = None;
+        });
+    }
+
     /// Whether the lane replays.
     pub(crate) fn replays(&self, replaying: bool) {
         self.change(|lane| lane.replaying = replaying);

@@ -131,6 +131,21 @@ impl Session {
         Ok(self.conn.affected_rows())
     }
 
+    /// Runs text statements; the count of each (rows found, for an UPDATE).
+    pub(crate) async fn run_each(&mut self, sql: String) -> Result<Vec<u64>, Failure> {
+        let conn = &mut self.conn;
+        let run = async {
+            let mut result = conn.query_iter(sql).await?;
+            let mut counts = vec![result.affected_rows()];
+            while !result.is_empty() {
+                result.for_each(drop).await?;
+                counts.push(result.affected_rows());
+            }
+            Ok(counts)
+        };
+        answer(run).await
+    }
+
     /// Runs a prepared statement once.
     pub(crate) async fn execute(&mut self, sql: &str, values: Vec<Value>) -> Result<u64, Failure> {
         answer(self.conn.exec_drop(sql, Params::Positional(values))).await?;

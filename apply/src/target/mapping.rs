@@ -48,6 +48,8 @@ pub struct TableMapping {
     pub(crate) whole: bool,
     /// A unique index rests on something that is not mapped (a generated column, an expression): any update may touch it.
     pub(crate) opaque_unique: bool,
+    /// There is a unique index that the row key is no part of.
+    pub(crate) other_unique: bool,
     pub(crate) sql: Statements,
 }
 
@@ -78,12 +80,12 @@ impl TableMapping {
             return Err(reasons);
         }
         let key = key.unwrap_or_default();
-        let opaque_unique = mark_unique(table, &positions, &key, &mut columns);
+        let (opaque_unique, other_unique) = mark_unique(table, &positions, &key, &mut columns);
         let whole = table.columns.iter().enumerate().all(|(i, c)| c.generated || positions.contains(&i));
         let sql = Statements::new(&table.name, &columns, &key);
         let key_is_foreign = key.iter().any(|&k| columns[k].bind.foreign().is_some());
         let (target, width) = (table.name.clone(), writer.len());
-        Ok(Self { target, width, columns, key, key_is_foreign, whole, opaque_unique, sql })
+        Ok(Self { target, width, columns, key, key_is_foreign, whole, opaque_unique, other_unique, sql })
     }
 
     /// The target table.
@@ -105,6 +107,13 @@ impl TableMapping {
             out.push_str(&format!("{comma}{}={cut}{dots}", column.name));
         }
         out
+    }
+
+    /// Whether rows of different source keys may meet in a unique index of the target, so that lanes of the topic's
+    /// partitions cannot each go without regard to the others.
+    pub(crate) fn lanes_may_conflict(&self) -> bool {
+        let folds = self.key.iter().filter_map(|&k| self.columns.get(k)).any(|column| column.folds);
+        self.opaque_unique || self.other_unique || folds
     }
 
     /// Whether an update from one row to the other changes a value that is unique in the target.
@@ -214,9 +223,10 @@ fn row_key(table: &TargetTable, positions: &[usize]) -> Option<Vec<usize>> {
     })
 }
 
-/// Marks the columns whose values are unique; true when some unique index cannot be seen from the mapped columns.
-fn mark_unique(table: &TargetTable, positions: &[usize], key: &[usize], columns: &mut [MappedColumn]) -> bool {
-    let mut opaque = false;
+/// Marks the columns whose values are unique. Whether some unique index cannot be seen from the mapped columns, and
+/// whether there is one beside the row key.
+fn mark_unique(table: &TargetTable, positions: &[usize], key: &[usize], columns: &mut [MappedColumn]) -> (bool, bool) {
+    let (mut opaque, mut others) = (false, false);
     for &k in key {
         columns[k].unique = true;
     }
@@ -231,6 +241,7 @@ fn mark_unique(table: &TargetTable, positions: &[usize], key: &[usize], columns:
         if covers_key || serves_itself {
             continue;
         }
+        others = true;
         for column in &index.columns {
             match column.and_then(|c| positions.iter().position(|&p| p == c)) {
                 Some(mapped) => columns[mapped].unique = true,
@@ -238,5 +249,5 @@ fn mark_unique(table: &TargetTable, positions: &[usize], key: &[usize], columns:
             }
         }
     }
-    opaque
+    (opaque, others)
 }

@@ -13,6 +13,7 @@
 pub mod batch;
 pub mod connection;
 pub mod failure;
+pub mod join;
 pub mod mapping;
 pub mod progress;
 pub mod seek;
@@ -21,6 +22,7 @@ pub mod writer;
 
 pub(crate) mod columns;
 mod constants;
+pub(crate) mod joint;
 mod replay;
 mod serial;
 pub(crate) mod siblings;

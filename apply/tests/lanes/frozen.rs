@@ -21,6 +21,7 @@ async fn worker_process() {
     }
 }
 
+/// A worker in a process of its own.
 pub(crate) struct Process(Child);
 
 impl Process {

@@ -3,6 +3,7 @@
 mod basics;
 mod frozen;
 mod groups;
+mod joined;
 mod partitions;
 mod replay;
 mod trouble;

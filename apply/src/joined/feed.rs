@@ -1,0 +1,228 @@
+//! The merged records of a set, from the reader to the batch.
+//!
+//! Memory is bounded: a partition that has its share waiting is not polled, and what is ready is bounded by the batch's
+//! limits. Only where the lanes have to be brought together by one batch may more be ready, up to `WIDE_BYTES`.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use coordination::SchemaStore;
+use schemas::barrier::Barrier;
+use schemas::decode::EventDecoder;
+use schemas::{Error, Reaction, Result, framing};
+
+use crate::joined::merge::{Merge, Position};
+use crate::joined::reader::{Reader, Record};
+use crate::lane::intake::Limits;
+
+/// Bytes that may wait for the merge, of all partitions; one may always have `LANE_BYTES`.
+const WAITING_BYTES: usize = 64 * 1024 * 1024;
+const LANE_BYTES: usize = 128 * 1024;
+/// Records of one partition polled before the others have their turn.
+const TURN: usize = 1000;
+/// Bytes of a batch that brings lanes together.
+const WIDE_BYTES: usize = 256 * 1024 * 1024;
+
+/// What a record is.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// An event of this schema.
+    Event(u32),
+    /// All partitions have it at this place.
+    Barrier(Barrier),
+    /// It cannot be read.
+    Broken(Error),
+}
+
+/// A record in the merged order.
+#[derive(Debug)]
+pub(crate) struct Element {
+    /// Index of its lane.
+    pub(crate) lane: usize,
+    /// Where it stands.
+    pub(crate) at: Position,
+    /// The record.
+    pub(crate) record: Record,
+    /// What it is.
+    pub(crate) kind: Kind,
+}
+
+/// What has been read and not been written.
+pub(crate) struct Feed {
+    reader: Reader,
+    merge: Merge<(Record, Kind)>,
+    /// Bytes of each lane in `merge`; `usize::MAX`: it ends with a record that cannot be read.
+    waiting: Vec<usize>,
+    ready: VecDeque<Element>,
+    ready_bytes: usize,
+    /// How far each lane has been read.
+    read: Vec<i64>,
+    decoders: HashMap<u32, Arc<EventDecoder>>,
+    /// Records dropped because they were applied before, since last asked.
+    repeats: u64,
+}
+
+impl Feed {
+    /// Of lanes that stand at these offsets and positions.
+    pub(crate) fn new(reader: Reader, at: &[(i64, Position)]) -> Self {
+        Self {
+            reader,
+            merge: Merge::new(at.iter().map(|(_, position)| *position)),
+            waiting: vec![0; at.len()],
+            ready: VecDeque::new(),
+            ready_bytes: 0,
+            read: at.iter().map(|(offset, _)| *offset).collect(),
+            decoders: HashMap::new(),
+            repeats: 0,
+        }
+    }
+
+    /// The reader.
+    pub(crate) fn reader(&mut self) -> &mut Reader {
+        &mut self.reader
+    }
+
+    /// Takes in what has come; whether there may be more.
+    ///
+    /// # Errors
+    /// `OT4001` when the consumer failed, those of the registry that are to be tried again.
+    pub(crate) async fn pump(&mut self, store: &SchemaStore) -> Result<bool> {
+        let share = (WAITING_BYTES / self.waiting.len().max(1)).max(LANE_BYTES);
+        let mut more = false;
+        let mut records = Vec::new();
+        for lane in 0..self.waiting.len() {
+            let mut room = share.saturating_sub(self.waiting[lane]);
+            if room == 0 {
+                continue;
+            }
+            let all = self.reader.poll(lane, |record| {
+                room = room.saturating_sub(record.weight());
+                records.push(record);
+                room > 0 && records.len() < TURN
+            })?;
+            more |= !all && room > 0;
+            for record in records.drain(..) {
+                self.take(lane, record, store).await?;
+            }
+        }
+        for (lane, position) in self.reader.positions()?.into_iter().enumerate() {
+            if let Some(position) = position.filter(|_| self.waiting[lane] != usize::MAX) {
+                self.read[lane] = self.read[lane].max(position);
+                self.merge.has_read(lane, self.read[lane]);
+            }
+        }
+        Ok(more)
+    }
+
+    async fn take(&mut self, lane: usize, record: Record, store: &SchemaStore) -> Result<()> {
+        if self.waiting[lane] == usize::MAX {
+            return Ok(());
+        }
+        let weight = record.weight();
+        match self.look(&record, store).await {
+            Ok((at, kind)) => {
+                if self.merge.push(lane, at, (record, kind)) {
+                    self.waiting[lane] += weight;
+                } else {
+                    self.repeats += 1;
+                }
+            }
+            Err(error) if error.code().reaction() == Reaction::Retry => return Err(error),
+            Err(error) => {
+                let what = format!("the record at offset {}: {}", record.offset, error.message());
+                let error = Error::new(error.code(), what).with_source(error);
+                self.merge.push_behind(lane, (record, Kind::Broken(error)));
+                self.waiting[lane] = usize::MAX;
+            }
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self, record: &Record, store: &SchemaStore) -> Result<(Position, Kind)> {
+        if record.value().first() == Some(&b'{') {
+            let barrier = Barrier::from_json(record.value())?;
+            let at = Position { generation: barrier.generation, ordinal: barrier.ordinal };
+            return Ok((at, Kind::Barrier(barrier)));
+        }
+        let (schema, avro) = framing::split(record.value())?;
+        let decoder = match self.decoders.get(&schema) {
+            Some(decoder) => Arc::clone(decoder),
+            None => {
+                let decoder = Arc::new(EventDecoder::compile(&store.schema(schema).await?)?);
+                self.decoders.insert(schema, Arc::clone(&decoder));
+                decoder
+            }
+        };
+        let head = decoder.decode(avro, &mut Vec::new(), &mut Vec::new())?;
+        Ok((Position { generation: head.generation, ordinal: head.ordinal }, Kind::Event(schema)))
+    }
+
+    /// Whether a round of ends is to be taken: what is there is not known to be safe.
+    pub(crate) fn wants_round(&self) -> bool {
+        self.merge.wants_round()
+    }
+
+    /// The greatest position that has been read.
+    pub(crate) fn greatest(&self) -> Option<Position> {
+        self.merge.greatest()
+    }
+
+    /// Begins a round with ends that were taken when `upto` had been read.
+    pub(crate) fn begin_round(&mut self, upto: Position, ends: Vec<i64>) {
+        self.merge.begin_round(upto, ends);
+        for (lane, read) in self.read.iter().enumerate() {
+            self.merge.has_read(lane, *read);
+        }
+    }
+
+    /// Makes ready what is safe, as much as a batch takes; everything up to `reach` where that is set.
+    pub(crate) fn drain(&mut self, limits: &Limits, reach: Option<Position>) {
+        loop {
+            let wide = reach.is_some() && self.ready_bytes < WIDE_BYTES;
+            if !wide && (self.ready.len() >= limits.hard_rows || self.ready_bytes >= limits.hard_bytes) {
+                return;
+            }
+            let Some((lane, at, (record, kind))) = self.merge.next() else { return };
+            if self.waiting[lane] != usize::MAX {
+                self.waiting[lane] = self.waiting[lane].saturating_sub(record.weight());
+            }
+            self.ready_bytes += record.weight();
+            self.ready.push_back(Element { lane, at, record, kind });
+        }
+    }
+
+    /// Whether everything up to a position is ready, or as much as may be.
+    pub(crate) fn reaches(&self, position: Position) -> bool {
+        self.ready_bytes >= WIDE_BYTES
+            || self.ready.back().is_some_and(|element| element.at >= position)
+            || self.is_through(position)
+    }
+
+    /// Whether everything up to a position has been read and made ready.
+    pub(crate) fn is_through(&self, position: Position) -> bool {
+        self.merge.safe() >= Some(position) && self.merge.next_at().is_none_or(|next| next > position)
+    }
+
+    /// What is ready, in order.
+    pub(crate) fn ready(&self) -> &VecDeque<Element> {
+        &self.ready
+    }
+
+    /// Forgets the first `count`: they are committed.
+    pub(crate) fn consume(&mut self, count: usize) {
+        for element in self.ready.drain(..count.min(self.ready.len())) {
+            self.ready_bytes = self.ready_bytes.saturating_sub(element.record.weight());
+        }
+    }
+
+    /// The offset up to which there is nothing of a lane that is still to be written.
+    pub(crate) fn stands_at(&self, lane: usize) -> i64 {
+        let first = self.ready.iter().find(|element| element.lane == lane).map(|element| element.record.offset);
+        first.or_else(|| self.merge.head(lane).map(|(record, _)| record.offset)).unwrap_or(self.read[lane])
+    }
+
+    /// Takes the count of repeats.
+    pub(crate) fn take_repeats(&mut self) -> u64 {
+        std::mem::take(&mut self.repeats)
+    }
+}

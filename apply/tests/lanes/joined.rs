@@ -1,0 +1,192 @@
+//! Lanes of a table whose rows may conflict across partitions: applied as one, whoever leads, whatever happens to it.
+
+use std::collections::BTreeMap;
+
+use nix::sys::signal::Signal;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use crate::frozen::Process;
+use crate::world::Change::{self, Delete, Insert, Update};
+use crate::world::{Row, Worker, World, wait_for};
+
+/// Values that the unique index compares without case.
+const NAMES: [&str; 12] = ["a", "B", "c", "D", "e", "F", "g", "H", "i", "J", "k", "L"];
+const OTHER_CASE: [&str; 12] = ["A", "b", "C", "d", "E", "f", "G", "h", "I", "j", "K", "l"];
+
+/// A source table with a unique index on the name.
+struct Source {
+    rng: StdRng,
+    rows: BTreeMap<i32, &'static str>,
+    partitions: i32,
+}
+
+impl Source {
+    fn new(seed: u64, partitions: i32) -> Self {
+        Self { rng: StdRng::seed_from_u64(seed), rows: BTreeMap::new(), partitions }
+    }
+
+    fn free(&mut self) -> Option<&'static str> {
+        let at = self.rng.random_range(0..NAMES.len());
+        let used = self.rows.values().any(|name| name.eq_ignore_ascii_case(NAMES[at]));
+        let name = if self.rng.random_bool(0.5) { NAMES[at] } else { OTHER_CASE[at] };
+        (!used).then_some(name)
+    }
+
+    fn some_row(&mut self) -> Option<Row> {
+        let at = self.rng.random_range(0..self.rows.len().max(1));
+        self.rows.iter().nth(at).map(|(id, name)| (*id, *name))
+    }
+
+    fn set(&mut self, changes: &mut Vec<(i32, Change)>, id: i32, name: Option<&'static str>) {
+        let before = self.rows.get(&id).copied();
+        let change = match (before, name) {
+            (None, Some(name)) => Insert((id, name)),
+            (Some(before), Some(name)) => Update((id, before), (id, name)),
+            (Some(before), None) => Delete((id, before)),
+            (None, None) => return,
+        };
+        match name {
+            Some(name) => self.rows.insert(id, name),
+            None => self.rows.remove(&id),
+        };
+        changes.push((id % self.partitions, change));
+    }
+
+    /// A transaction of the source.
+    fn transaction(&mut self) -> Vec<(i32, Change)> {
+        let mut changes = Vec::new();
+        for _ in 0..self.rng.random_range(1..4) {
+            let id = self.rng.random_range(0..16);
+            match (self.rng.random_range(0..10), self.free(), self.some_row()) {
+                (0..4, Some(name), _) => self.set(&mut changes, id, Some(name)),
+                (4, _, Some(row)) => self.set(&mut changes, row.0, None),
+                // Deleted, and its value at once another's.
+                (5..7, _, Some(row)) if !self.rows.contains_key(&id) => {
+                    self.set(&mut changes, row.0, None);
+                    self.set(&mut changes, id, Some(row.1));
+                }
+                // Two rows swap their values by way of a third one.
+                (7..10, Some(free), Some(one)) => {
+                    let Some(other) = self.some_row().filter(|other| other.0 != one.0) else { continue };
+                    self.set(&mut changes, one.0, Some(free));
+                    self.set(&mut changes, other.0, Some(one.1));
+                    self.set(&mut changes, one.0, Some(other.1));
+                }
+                _ => {}
+            }
+        }
+        changes
+    }
+
+    fn publish(&mut self, world: &mut World, transactions: usize) {
+        for _ in 0..transactions {
+            let changes = self.transaction();
+            if !changes.is_empty() {
+                world.publish_at(&changes);
+            }
+        }
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        self.rows.iter().map(|(id, name)| (*id, *name)).collect()
+    }
+}
+
+async fn world(test: &str, partitions: i32) -> World {
+    let mut world = World::with_partitions(test, partitions).await;
+    let schema = world.schema();
+    world
+        .run(&format!(
+            "ALTER TABLE `{schema}`.tb_user2 MODIFY name varchar(20) COLLATE utf8mb4_general_ci, ADD UNIQUE (name)"
+        ))
+        .await;
+    world
+}
+
+fn seed() -> u64 {
+    let seed = std::env::var("OTTER_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(rand::random);
+    println!("OTTER_TEST_SEED={seed}");
+    seed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_goes_from_row_to_row_over_partitions_conflicts_nowhere() {
+    let seed = seed();
+    for partitions in [2, 5, 8] {
+        let mut world = world("joined", partitions).await;
+        world.pipeline("").await;
+        let mut source = Source::new(seed + partitions as u64, partitions);
+        source.publish(&mut world, 40);
+        let worker = Worker::start(&world.name).await;
+        world.wait_for_rows(&source.rows()).await;
+        for _ in 0..5 {
+            source.publish(&mut world, 10);
+            world.wait_for_rows(&source.rows()).await;
+        }
+        assert!(worker.lanes().iter().all(|lane| lane.error.is_none()), "{:?}", worker.lanes());
+        worker.stop().await;
+        world.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_leads_may_be_killed_frozen_and_cut_off() {
+    let seed = seed();
+    let mut world = world("leaders", 4).await;
+    world.pipeline("").await;
+    let mut source = Source::new(seed, 4);
+    let mut chance = StdRng::seed_from_u64(seed);
+    let mut workers = vec![Process::start(&world.name), Process::start(&world.name)];
+    for _ in 0..6 {
+        source.publish(&mut world, 15);
+        let at = chance.random_range(0..workers.len());
+        match chance.random_range(0..4) {
+            0 => drop(std::mem::replace(&mut workers[at], Process::start(&world.name))),
+            1 => {
+                workers[at].signal(Signal::SIGSTOP);
+                source.publish(&mut world, 15);
+                world.wait_for_rows(&source.rows()).await;
+                workers[at].signal(Signal::SIGCONT);
+            }
+            2 => world.kill_connections().await,
+            _ => {}
+        }
+        source.publish(&mut world, 15);
+        world.wait_for_rows(&source.rows()).await;
+    }
+    drop(workers);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_cannot_be_applied_stops_all_in_front_of_it() {
+    let mut world = world("stops", 3).await;
+    world.pipeline("").await;
+    let worker = Worker::start(&world.name).await;
+    let good = world.publish_at(&[(1, Insert((1, "a"))), (2, Insert((2, "b")))]);
+    world.wait_for_rows(&[(1, "a"), (2, "b")]).await;
+    // The row is not there; what comes before it is applied, in all partitions, what comes behind it in none.
+    world.publish_at(&[
+        (0, Insert((3, "c"))),
+        (1, Update((4, "x"), (4, "y"))),
+        (2, Delete((2, "b"))),
+        (0, Insert((6, "f"))),
+    ]);
+    wait_for("the leader is paused", || async {
+        let error = worker.lanes().into_iter().find_map(|lane| lane.error);
+        error.filter(|error| error.code == "OT5004").ok_or_else(|| worker.lanes())
+    })
+    .await;
+    world.wait_for_rows(&[(1, "a"), (2, "b"), (3, "c")]).await;
+    let at = world.standing(1).await.expect("a row");
+    assert_eq!(at.1, good - 10, "in front of the update");
+    // Put right by hand, all go on.
+    let schema = world.schema();
+    world.run(&format!("INSERT INTO `{schema}`.tb_user2 VALUES (4, 'x')")).await;
+    world.pipeline("").await;
+    world.wait_for_rows(&[(1, "a"), (3, "c"), (4, "y"), (6, "f")]).await;
+    worker.stop().await;
+    world.end().await;
+}
