@@ -106,14 +106,22 @@ impl Limits {
     }
 }
 
-/// Bytes waiting for all lanes of the process.
+/// What waits for all lanes of the process, and how many they are.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting(AtomicUsize);
+pub(crate) struct Waiting {
+    bytes: AtomicUsize,
+    lanes: AtomicUsize,
+}
 
 impl Waiting {
     /// The bytes now.
     pub(crate) fn bytes(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The lanes now.
+    pub(crate) fn lanes(&self) -> usize {
+        self.lanes.load(Ordering::Relaxed)
     }
 }
 
@@ -148,6 +156,7 @@ pub(crate) struct LaneQueue {
 impl LaneQueue {
     /// An empty queue that counts its bytes into `total` too.
     pub(crate) fn new(total: Arc<Waiting>) -> Self {
+        total.lanes.fetch_add(1, Ordering::Relaxed);
         Self { inner: Mutex::default(), pushed: Notify::new(), total }
     }
 
@@ -157,7 +166,7 @@ impl LaneQueue {
         if inner.stream == stream {
             let weight = chunk.weight();
             inner.bytes += weight;
-            self.total.0.fetch_add(weight, Ordering::Relaxed);
+            self.total.bytes.fetch_add(weight, Ordering::Relaxed);
             inner.chunks.push_back(chunk);
             self.pushed.notify_one();
         }
@@ -200,7 +209,7 @@ impl LaneQueue {
         if let Some(chunk) = inner.chunks.pop_front() {
             let weight = chunk.weight();
             inner.bytes -= weight;
-            self.total.0.fetch_sub(weight, Ordering::Relaxed);
+            self.total.bytes.fetch_sub(weight, Ordering::Relaxed);
             return Taken::Chunk(chunk);
         }
         inner.mark.take().map_or(Taken::Nothing, Taken::Mark)
@@ -214,7 +223,7 @@ impl LaneQueue {
     /// Drops everything and begins a new stream, whose number it answers.
     pub(crate) fn begin_stream(&self) -> u64 {
         let mut inner = self.inner.lock();
-        self.total.0.fetch_sub(inner.bytes, Ordering::Relaxed);
+        self.total.bytes.fetch_sub(inner.bytes, Ordering::Relaxed);
         *inner = Inner { stream: inner.stream + 1, ..Inner::default() };
         inner.stream
     }
@@ -222,7 +231,8 @@ impl LaneQueue {
 
 impl Drop for LaneQueue {
     fn drop(&mut self) {
-        self.total.0.fetch_sub(self.inner.get_mut().bytes, Ordering::Relaxed);
+        self.total.bytes.fetch_sub(self.inner.get_mut().bytes, Ordering::Relaxed);
+        self.total.lanes.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

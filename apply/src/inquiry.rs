@@ -70,11 +70,19 @@ impl Inquiry {
     /// # Errors
     /// `OT4001` without an answer.
     pub(crate) async fn topics(&self) -> Result<Vec<String>> {
+        Ok(self.topic_sizes().await?.into_iter().map(|(topic, _)| topic).collect())
+    }
+
+    /// All topics, each with the count of its partitions.
+    ///
+    /// # Errors
+    /// `OT4001` without an answer.
+    pub(crate) async fn topic_sizes(&self) -> Result<Vec<(String, usize)>> {
         let client = Arc::clone(&self.client);
         let answer = tokio::task::spawn_blocking(move || client.fetch_metadata(None, WAIT)).await;
         let failed = |why: String| Error::new(Code::KafkaUnavailable, format!("the list of topics: {why}"));
         let metadata = answer.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
-        Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+        Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect())
     }
 
     /// How to reach Kafka.

@@ -1,5 +1,7 @@
 //! Settings of the apply role: `[apply]` of otter.toml.
 
+use std::num::NonZeroU32;
+
 use schemas::documents::{Interval, Size};
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +17,10 @@ pub struct Options {
     /// its equal share.
     pub queues: Size,
     /// Bytes that librdkafka may prefetch for each pipeline, before they are handed to the lanes: in equal shares of
-    /// 128 KiB to 8 MiB for each topic.
+    /// 128 KiB to 8 MiB for each partition.
     pub prefetch: Size,
+    /// A pipeline has a consumer, a member of its group, for each so many partitions of its topics.
+    pub partitions_per_consumer: NonZeroU32,
     /// When a lane is behind, its batches may grow to this many times the `rows` of its batch settings.
     pub backlog_factor: u32,
     /// Whether lanes with small batches may share a target transaction when more of them have something to write than
@@ -32,6 +36,7 @@ impl Default for Options {
             lane_queue: Size::mebibytes(4),
             queues: Size::mebibytes(32),
             prefetch: Size::mebibytes(16),
+            partitions_per_consumer: NonZeroU32::new(1000).unwrap_or(NonZeroU32::MIN),
             backlog_factor: 5,
             group_commit: true,
             drain: Interval::from_secs(5),
@@ -40,6 +45,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Consumers for so many partitions.
+    pub(crate) fn consumers(&self, partitions: usize) -> usize {
+        partitions.div_ceil(self.partitions_per_consumer.get() as usize).max(1)
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         Limits { lane: self.lane_queue.as_usize().max(1), total: self.queues.as_usize().max(1) }
     }

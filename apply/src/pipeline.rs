@@ -1,11 +1,12 @@
-//! A running pipeline: the runtime that keeps its consumer going.
+//! A running pipeline: the runtime that keeps its consumers going.
 //!
-//! The runtime starts a consumer thread and follows the configuration: a change reaches the lanes through a watch, and
+//! The runtime starts a consumer thread, or several where there are very many partitions (`consumer::handles`), and follows the configuration: a change reaches the lanes through a watch, and
 //! each looks whether it concerns its table (`settings`); only a change of the topics is told to the consumer. When the
 //! consumer fails it is started again after a wait; the group, the offsets and the progress rows make that safe.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use coordination::{Coordination, SchemaStore};
@@ -19,9 +20,10 @@ use tokio_util::task::TaskTracker;
 use crate::catalog::Catalog;
 use crate::chunk::{LaneQueue, Waiting};
 use crate::config::Config;
+use crate::consumer::handles::{Ending, Handles, Start, follow_count, partitions};
 use crate::consumer::lanes::{LaneHandle, LaneId, Lanes, Part};
 use crate::consumer::rounds::{ConsumerLoop, Hooks};
-use crate::consumer::{Callbacks, Mailbox, Request, config as consumer_config};
+use crate::consumer::{Callbacks, Mailbox, config as consumer_config};
 use crate::inquiry::{Inquiry, follow_ends};
 use crate::lane::report::{Report, now_ms};
 use crate::lane::{LaneTask, Progress, Services};
@@ -78,41 +80,55 @@ impl Runtime {
         if self.stop.is_cancelled() {
             return Ok(());
         }
-        let shared = &self.shared;
-        let group = names::group(&shared.cluster, name);
-        let (topics, expected) = {
+        let (topics, occasions) = {
             let config = self.config.borrow_and_update();
-            (config.subscription(), config.expected_topics())
+            (config.subscription(), self.shared.coordination.watch_topics(config.source_name()))
         };
-        let consumer = consumer_config(&shared.kafka, &shared.options, &group, expected)
-            .create_with_context::<_, rdkafka::consumer::BaseConsumer<Callbacks>>(Callbacks::default())
-            .map_err(|e| Error::new(Code::ConfigInvalid, format!("kafka.client: {e}")).with_source(e))?;
-        let mailbox = Arc::new(Mailbox::default());
         let tasks = TaskTracker::new();
-        let hooks = self.hooks(name, &mailbox, &tasks);
-        let lanes = Lanes::new(shared.options.limits(), Arc::clone(&shared.waiting));
-        mailbox.send(Request::Topics(topics.clone()));
-        let (ended, end) = tokio::sync::oneshot::channel();
-        let thread_mailbox = Arc::clone(&mailbox);
-        let thread = std::thread::Builder::new()
-            .name(format!("apply-{name}"))
-            .spawn(move || {
-                let result = ConsumerLoop::new(consumer, thread_mailbox, lanes, hooks).run();
-                // Nobody waits any more when the process is being torn down.
-                drop(ended.send(result));
-            })
-            .map_err(|e| Error::new(Code::KafkaUnavailable, "no thread for the consumer").with_source(e))?;
-        let _end = EndOfRuntime(Arc::clone(&mailbox));
-        show(&shared.board, name, PipelineState::Running, None);
-        let stop_ends = CancellationToken::new();
-        let ends = follow_ends(shared.inquiry.clone(), shared.board.clone(), name.to_owned(), stop_ends.clone());
-        tasks.spawn(ends);
-        let result = self.follow(&mailbox, topics, end).await;
-        stop_ends.cancel();
+        let (mut handles, count) = self.start_consumers(name, &topics, &tasks).await?;
+        show(&self.shared.board, name, PipelineState::Running, None);
+        let stop_helpers = CancellationToken::new();
+        let inquiry = self.shared.inquiry.clone();
+        tasks.spawn(follow_ends(inquiry, self.shared.board.clone(), name.to_owned(), stop_helpers.clone()));
+        let _stop = stop_helpers.drop_guard();
+        let result = self.follow(&mut handles, topics, (occasions, count)).await;
+        drop((_stop, handles));
         tasks.close();
         tasks.wait().await;
-        drop(tokio::task::spawn_blocking(move || thread.join()).await);
         result
+    }
+
+    /// The first consumers, and how many partitions there are from here on.
+    async fn start_consumers(
+        &self,
+        name: &str,
+        topics: &[String],
+        tasks: &TaskTracker,
+    ) -> Result<(Handles<Consumers>, watch::Receiver<usize>)> {
+        let shared = &self.shared;
+        let config = Arc::clone(&self.config.borrow());
+        let counted = tokio::select! {
+            () = self.stop.cancelled() => Ok(0),
+            counted = partitions(&shared.inquiry, &config) => counted,
+        };
+        // One consumer is never wrong; they are counted again.
+        let counted = counted.unwrap_or_else(|error| {
+            tracing::debug!(%error, "the partitions were not counted");
+            0
+        });
+        let (sender, count) = watch::channel(counted);
+        tasks.spawn(follow_count(shared.inquiry.clone(), shared.coordination.clone(), self.config.clone(), sender));
+        let start = Consumers {
+            shared: shared.clone(),
+            name: name.to_owned(),
+            expected: counted.max(config.expected_topics()),
+            config: self.config.clone(),
+            tasks: tasks.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        let mut handles = Handles::new(start);
+        handles.resize(shared.options.consumers(counted), topics)?;
+        Ok((handles, count))
     }
 
     /// Connects once before the group is joined: lanes come only with topics, and until then nobody would see that the
@@ -128,47 +144,48 @@ impl Runtime {
         Ok(())
     }
 
-    /// Passes changes on until the consumer's thread has ended.
+    /// Passes changes on until the consumers have ended.
     async fn follow(
         &mut self,
-        mailbox: &Mailbox,
+        handles: &mut Handles<Consumers>,
         mut topics: Vec<String>,
-        end: tokio::sync::oneshot::Receiver<Result<()>>,
+        (mut new_topics, mut count): (watch::Receiver<u64>, watch::Receiver<usize>),
     ) -> Result<()> {
         let pool = Arc::clone(&self.config.borrow().pool);
         let mut kept = (keep(&pool), pool);
-        tokio::pin!(end);
         let mut stopping = false;
         let mut source = self.config.borrow().source_name().to_owned();
-        let mut new_topics = self.shared.coordination.watch_topics(&source);
         loop {
             tokio::select! {
                 biased;
-                result = &mut end => {
-                    return result.unwrap_or_else(|e| {
-                        Err(Error::new(Code::LaneFailed, "the consumer's thread panicked").with_source(e))
-                    });
-                }
+                result = handles.end() => return result,
                 () = self.stop.cancelled(), if !stopping => {
                     stopping = true;
-                    mailbox.send(Request::Shutdown);
+                    handles.stop();
                 }
                 told = new_topics.changed(), if !stopping => match told {
-                    Ok(()) => mailbox.send(Request::Refresh),
+                    Ok(()) => handles.refresh(),
                     // The connection to ZooKeeper was closed, so the process is about to end.
-                    Err(_) => new_topics = tokio::sync::watch::channel(0).1,
+                    Err(_) => new_topics = watch::channel(0).1,
                 },
+                Ok(()) = count.changed(), if !stopping => {
+                    let wanted = self.shared.options.consumers(*count.borrow_and_update());
+                    if wanted != handles.count() {
+                        tracing::info!(from = handles.count(), to = wanted, "consumers of the pipeline");
+                        handles.resize(wanted, &topics)?;
+                    }
+                }
                 changed = self.config.changed(), if !stopping => {
                     if changed.is_err() {
                         stopping = true;
-                        mailbox.send(Request::Shutdown);
+                        handles.stop();
                         continue;
                     }
                     let config = Arc::clone(&self.config.borrow_and_update());
                     let now = config.subscription();
                     if now != topics {
                         topics.clone_from(&now);
-                        mailbox.send(Request::Topics(now));
+                        handles.follow(&topics);
                     }
                     if config.source_name() != source {
                         config.source_name().clone_into(&mut source);
@@ -181,8 +198,36 @@ impl Runtime {
             }
         }
     }
+}
 
-    fn hooks(&self, name: &str, mailbox: &Arc<Mailbox>, tasks: &TaskTracker) -> Hooks {
+/// What a pipeline's consumers are made of.
+struct Consumers {
+    shared: Shared,
+    name: String,
+    /// Partitions that memory is shared out for.
+    expected: usize,
+    config: watch::Receiver<Arc<Config>>,
+    tasks: TaskTracker,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Start for Consumers {
+    fn start(&self, number: u64, mailbox: Arc<Mailbox>, ending: Ending) -> Result<JoinHandle<()>> {
+        let shared = &self.shared;
+        let group = names::group(&shared.cluster, &self.name);
+        let consumer = consumer_config(&shared.kafka, &shared.options, &group, self.expected)
+            .create_with_context::<_, rdkafka::consumer::BaseConsumer<Callbacks>>(Callbacks::default())
+            .map_err(|e| Error::new(Code::ConfigInvalid, format!("kafka.client: {e}")).with_source(e))?;
+        let lanes = Lanes::new(shared.options.limits(), Arc::clone(&shared.waiting));
+        let hooks = self.hooks(&mailbox);
+        let run = move || ending.with(ConsumerLoop::new(consumer, mailbox, lanes, hooks).run());
+        let thread = std::thread::Builder::new().name(format!("apply-{number}-{}", self.name)).spawn(run);
+        thread.map_err(|e| Error::new(Code::KafkaUnavailable, "no thread for the consumer").with_source(e))
+    }
+}
+
+impl Consumers {
+    fn hooks(&self, mailbox: &Arc<Mailbox>) -> Hooks {
         let shared = self.shared.clone();
         let catalog = shared.catalog.clone();
         let services = Services {
@@ -191,8 +236,8 @@ impl Runtime {
             schemas: shared.schemas.clone(),
             mailbox: Arc::clone(mailbox),
         };
-        let (config, tasks, pipeline) = (self.config.clone(), tasks.clone(), name.to_owned());
-        let runtime = tokio::runtime::Handle::current();
+        let (config, tasks, pipeline) = (self.config.clone(), self.tasks.clone(), self.name.clone());
+        let runtime = self.runtime.clone();
         let (board, of) = (shared.board.clone(), pipeline.clone());
         let spawn = move |id: LaneId, part: &Part| {
             let handle = LaneHandle {
@@ -220,15 +265,6 @@ impl Runtime {
             show(&board, &of, state, error.as_ref());
         };
         Hooks { spawn: Box::new(spawn), report: Box::new(report), drain: self.shared.options.drain.get() }
-    }
-}
-
-/// Ends the consumer's thread when the runtime is gone, also when it panicked: a new one could not reach it.
-struct EndOfRuntime(Arc<Mailbox>);
-
-impl Drop for EndOfRuntime {
-    fn drop(&mut self) {
-        self.0.send(Request::Shutdown);
     }
 }
 

@@ -204,7 +204,7 @@ impl Lanes {
 
     /// Whether the lane may be delivered to: it fetches, and its queue is not full, or has room again.
     pub(crate) fn has_room(&mut self, lane: LaneId) -> bool {
-        let (limits, total, count) = (self.limits, self.total.bytes(), self.slots.len());
+        let (limits, total, count) = (self.limits, self.total.bytes(), self.total.lanes());
         let Some(slot) = self.slot(lane).filter(|slot| slot.fetch.is_some()) else { return false };
         let queue = &slot.handle.queue;
         !queue.is_paused() || queue.resume_if(|waiting| limits.may_resume(waiting, total, count))
@@ -219,7 +219,7 @@ impl Lanes {
     pub(crate) fn take(&mut self, topic: &str, partition: i32, offset: i64, key: &[u8], value: &[u8]) -> bool {
         let Some(at) = self.index(topic, partition) else { return false };
         self.last = at;
-        let (limits, total, count) = (self.limits, self.total.bytes(), self.slots.len());
+        let (limits, total, count) = (self.limits, self.total.bytes(), self.total.lanes());
         let Some(slot) = self.slots.get_mut(at) else { return false };
         let Some(stream) = slot.fetch.as_mut().filter(|s| offset >= s.next) else { return false };
         stream.next = offset + 1;
@@ -233,7 +233,7 @@ impl Lanes {
 
     /// Hands over what a lane has been given so far, because there is nothing more to poll (`quiet`) or its turn is over.
     pub(crate) fn flush(&mut self, lane: LaneId, quiet: bool) {
-        let (limits, total, count) = (self.limits, self.total.bytes(), self.slots.len());
+        let (limits, total, count) = (self.limits, self.total.bytes(), self.total.lanes());
         if let Some(slot) = self.slot(lane) {
             hand_over(slot, quiet, |waiting| limits.must_pause(waiting, total, count));
         }

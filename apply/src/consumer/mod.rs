@@ -4,6 +4,7 @@
 //! the notes before anything else (`rounds`). Nothing here blocks.
 
 pub(crate) mod deliveries;
+pub(crate) mod handles;
 pub(crate) mod lanes;
 pub(crate) mod refresh;
 pub(crate) mod rounds;
@@ -162,10 +163,10 @@ impl Mailbox {
 /// The consumer's configuration: the operator's properties first, then what correctness needs.
 ///
 /// Each lane has a queue of its own in librdkafka, bounded apart from the others', so the pipeline's `prefetch` is shared
-/// out among its `topics`; below 128 KiB a lane would wait for the broker all the time.
-pub(crate) fn config(kafka: &KafkaOptions, options: &Options, group: &str, topics: usize) -> ClientConfig {
+/// out among its `partitions`; below 128 KiB a lane would wait for the broker all the time.
+pub(crate) fn config(kafka: &KafkaOptions, options: &Options, group: &str, partitions: usize) -> ClientConfig {
     let mut config = base(kafka);
-    let share = options.prefetch.get() / 1024 / u64::try_from(topics.max(1)).unwrap_or(u64::MAX);
+    let share = options.prefetch.get() / 1024 / u64::try_from(partitions.max(1)).unwrap_or(u64::MAX);
     let prefetch = share.clamp(128, 8192).to_string();
     config
         .set("group.id", group)

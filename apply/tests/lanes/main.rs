@@ -3,8 +3,11 @@
 mod basics;
 mod frozen;
 mod groups;
+mod handles;
 mod joined;
+mod lag;
 mod partitions;
 mod replay;
+mod scale;
 mod trouble;
 mod world;

@@ -100,6 +100,15 @@ impl World {
         world
     }
 
+    /// The same with several tables, each with several partitions; see [`World::publish_to_all_partitions`].
+    pub(crate) async fn with_tables_of_partitions(test: &str, count: usize, partitions: i32) -> Self {
+        let world = Self::without_topics(test, count).await;
+        for table in &world.tables {
+            world.create_topic(&table.topic, partitions).await;
+        }
+        world
+    }
+
     /// The same without the topics.
     pub(crate) async fn without_topics(test: &str, count: usize) -> Self {
         Self::without_topics_on(test, count, "OTTER_SERVERS_TARGET").await
@@ -216,10 +225,14 @@ impl World {
 
     /// Puts the pipeline with more lines, such as `state: paused`.
     pub(crate) async fn pipeline(&self, more: &str) {
+        self.pipeline_of(0..self.tables.len(), more).await;
+    }
+
+    /// The same of some of the tables.
+    pub(crate) async fn pipeline_of(&self, tables: std::ops::Range<usize>, more: &str) {
         let schema = self.schema();
-        let mappings: Vec<String> = (0..self.tables.len())
-            .map(|at| format!("{{from: {}, to: {schema}.{}}}", self.tables[at].name, to(at)))
-            .collect();
+        let mappings: Vec<String> =
+            tables.map(|at| format!("{{from: {}, to: {schema}.{}}}", self.tables[at].name, to(at))).collect();
         let text = format!(
             "kind: pipeline\nname: users\nsource: shop\ntarget: report\nmappings: [{}]\n{more}\n",
             mappings.join(", ")
@@ -262,6 +275,20 @@ impl World {
         for table in 0..self.tables.len() {
             self.ordinal += 10;
             self.send((table, 0), change, self.ordinal, &format!("0-1-{}", self.transactions));
+        }
+        self.commit();
+    }
+
+    /// Publishes a row for each partition of every table, in one Kafka transaction; partition by partition, from this id on.
+    pub(crate) fn publish_to_all_partitions(&mut self, first: i32, partitions: i32) {
+        self.producer.begin_transaction().expect("begin");
+        self.transactions += 1;
+        for table in 0..self.tables.len() {
+            for partition in 0..partitions {
+                self.ordinal += 10;
+                let row = Change::Insert((first + partition, "x"));
+                self.send((table, partition), row, self.ordinal, &format!("0-1-{}", self.transactions));
+            }
         }
         self.commit();
     }
@@ -403,6 +430,12 @@ impl World {
     pub(crate) async fn owner(&mut self) -> String {
         let sql = format!("SELECT owner FROM `{}`.progress", self.schema());
         self.connection.query_first(sql).await.expect("owner").expect("a row")
+    }
+
+    /// Where every lane stands.
+    pub(crate) async fn standings(&mut self) -> Vec<(String, i32, i64)> {
+        let sql = format!("SELECT topic, `partition`, next_offset FROM `{}`.progress", self.schema());
+        self.connection.query(sql).await.expect("progress")
     }
 
     /// The first row of a query in the target's schema.
