@@ -19,7 +19,7 @@ use schemas::{Code, Error};
 use crate::target::columns::TargetTable;
 use crate::target::connection::Session;
 use crate::target::failure::{Failure, Fault};
-use crate::target::mapping::TableMapping;
+use crate::target::mapping::{Rules, TableMapping};
 
 /// Packets below this are worth a word: rows and batches are cut to the server's limit.
 const SMALL_PACKET: usize = 16 * 1024 * 1024;
@@ -173,12 +173,17 @@ async fn mapped_table(session: &mut Session, pair: &Pair<'_>, found: &mut Vec<Fi
         // Without the source's structure: what the target has, as if every column came.
         None => Vec::new(),
     };
-    let reasons = match source {
-        Some(_) => TableMapping::compile(&writer, &mapping.columns, &table).err().unwrap_or_default(),
-        None => table.reasons_alone(),
-    };
+    let (reasons, keyless) =
+        match source.map(|_| TableMapping::compile(&writer, &Rules::from(&mapping.columns), &table)) {
+            Some(Ok(compiled)) => (Vec::new(), compiled.key.is_empty()),
+            Some(Err(reasons)) => (reasons, false),
+            None => (table.reasons(), !table.has_key()),
+        };
     for reason in reasons {
         found.push(Finding::error(&subject, &Error::new(Code::TargetTable, reason)));
+    }
+    if keyless {
+        found.push(rows::keyless(&subject, to));
     }
     for column in writer.iter().filter(|column| column.nullable && mapping.columns.takes(&column.name)) {
         let name = mapping.columns.target_name(&column.name);

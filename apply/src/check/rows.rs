@@ -6,6 +6,7 @@ use mysql_async::Value;
 use schemas::check::{Finding, SourceTable};
 use schemas::documents::{Mapping, Pipeline, Target};
 use schemas::progress::{column, qualified, quote};
+use schemas::table::TableName;
 use schemas::{Code, Error};
 
 use super::Pair;
@@ -69,6 +70,16 @@ pub(super) async fn existing(
     };
     let finding = Finding::warning(subject, &Error::new(code, message));
     Ok(Some(Finding { remedy: remedy.to_owned(), ..finding }))
+}
+
+/// A table in which a row is found only by looking at every one.
+pub(super) fn keyless(subject: &str, table: &TableName) -> Finding {
+    let message = format!(
+        "{table} has no primary key, and no unique index of NOT NULL columns, whose columns are all mapped: rows are found by all \
+         their columns, so every update and delete looks through the whole table, and its events cannot be replayed"
+    );
+    let finding = Finding::warning(subject, &Error::new(Code::TargetTable, message));
+    Finding { remedy: "add a primary key to the table; else keep it small, or its changes few".to_owned(), ..finding }
 }
 
 /// Text columns whose target cannot hold every character of the source's.

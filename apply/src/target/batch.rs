@@ -6,6 +6,8 @@
 //! the mapping's policies see every event. Each key's demand on the target (row present, row absent) is kept, so that a
 //! count that does not fit shows.
 //!
+//! Changes of a source's table without a primary key have no Kafka key and stay in order.
+//!
 //! A key record cannot say what only `exact` can: `0000-00-00` and 1970-01-01 have the same one. In a batch with such
 //! values two changes are therefore of one row only where the second finds what the first left; else it goes serially.
 
@@ -110,7 +112,7 @@ impl<'a> Batch<'a> {
         for (at, change) in self.changes.iter().enumerate() {
             // The source's table has no primary key: nothing says which changes are of the same row.
             if change.key.is_empty() {
-                return Plan::Serial;
+                return Plan::InOrder;
             }
             let slot = *index.entry(change.key).or_insert(keys.len());
             if slot == keys.len() {
@@ -142,6 +144,8 @@ impl<'a> Batch<'a> {
 pub enum Plan {
     /// Per key.
     Net(Net),
+    /// One change after the other, since they have no keys; but those of a kind that follow each other together.
+    InOrder,
     /// One change after the other: the changes of a key contradict each other.
     Serial,
 }
@@ -264,11 +268,11 @@ mod tests {
     }
 
     #[test]
-    fn changes_without_a_key_are_serial() {
+    fn changes_without_a_key_stay_in_order() {
         use Op::{Create as C, Delete as D, Update as U};
         // As changes of one key these would end in nothing, or in the end of another row.
-        assert_eq!(plan(&[(C, b""), (D, b"")]), Plan::Serial);
-        assert_eq!(plan(&[(U, b""), (D, b"")]), Plan::Serial);
-        assert_eq!(plan(&[(U, b"")]), Plan::Serial);
+        assert_eq!(plan(&[(C, b""), (D, b"")]), Plan::InOrder);
+        assert_eq!(plan(&[(U, b""), (D, b"")]), Plan::InOrder);
+        assert_eq!(plan(&[(U, b"")]), Plan::InOrder);
     }
 }

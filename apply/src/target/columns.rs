@@ -128,25 +128,10 @@ impl TargetTable {
         reasons
     }
 
-    /// The same, and whether it has a key at all.
-    pub(crate) fn reasons_alone(&self) -> Vec<String> {
-        let mut reasons = self.reasons();
-        let finds_rows = |index: &UniqueIndex| {
-            let not_null = |c: &Option<usize>| c.and_then(|c| self.columns.get(c)).is_some_and(|c| !c.nullable);
-            !index.prefix && index.columns.iter().all(not_null)
-        };
-        if !self.unique.iter().any(finds_rows) {
-            reasons.push(self.keyless());
-        }
-        reasons
-    }
-
-    /// What is said of a table whose rows cannot be found.
-    pub(crate) fn keyless(&self) -> String {
-        format!(
-            "{} has no primary key, and no unique index of NOT NULL columns, whose columns are all mapped; add one",
-            self.name
-        )
+    /// Whether some unique index of NOT NULL columns could find rows.
+    pub(crate) fn has_key(&self) -> bool {
+        let not_null = |c: &Option<usize>| c.and_then(|c| self.columns.get(c)).is_some_and(|c| !c.nullable);
+        self.unique.iter().any(|index| !index.prefix && index.columns.iter().all(not_null))
     }
 }
 

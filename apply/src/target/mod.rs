@@ -24,6 +24,7 @@ pub(crate) mod columns;
 mod constants;
 pub(crate) mod joint;
 mod replay;
+mod runs;
 mod serial;
 pub(crate) mod siblings;
 mod statements;

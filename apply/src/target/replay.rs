@@ -13,7 +13,8 @@
 //!
 //! So at U the target is S(U), whatever it was at P, and strict application can go on. The net effect of a batch up to b
 //! is S(b) for the keys that it touches, so the same holds batch by batch. It rests on the lane being serial and alone:
-//! a topic has one partition, and no two source tables feed one target table (`OT1032`).
+//! a topic has one partition. Where several source tables feed one target table, every unique index must have a column
+//! that the mapping sets, so that only rows of this one can hold its unique values; else nothing is replayed.
 //!
 //! `REPLACE` is the server's own notion of "whatever holds one of its unique values", generated columns and collations
 //! included. Where columns of the target are not mapped it would lose them, so there a row is updated in place, and
@@ -26,7 +27,6 @@ use schemas::{Code, Error};
 use super::batch::Plan;
 use super::failure::Fault;
 use super::serial::Halt;
-use super::value::same;
 use super::writer::{BatchOutcome, Detour, Rows};
 
 /// The net effect of a batch, as indices of changes.
@@ -50,7 +50,7 @@ impl Rows<'_, '_> {
         let mut work = ReplayWork { gone: net.deletes, passed: net.absent, present: net.inserts };
         for update in net.updates {
             // Only where the target's key is not the source's.
-            if self.moves_key(self.batch.before(update.first), self.batch.after(update.last)) {
+            if self.mapping.moves_key(self.batch.before(update.first), self.batch.after(update.last)) {
                 return None;
             }
             work.present.push(update.last);
@@ -106,7 +106,7 @@ impl Rows<'_, '_> {
         match change.op {
             Op::Create => self.replay_row(after, outcome).await,
             Op::Update => {
-                if self.moves_key(before, after) {
+                if self.mapping.moves_key(before, after) {
                     self.remove_row(before).await?;
                 }
                 self.replay_row(after, outcome).await
@@ -122,7 +122,7 @@ impl Rows<'_, '_> {
     }
 
     async fn remove_row(&mut self, row: &[Datum<'_>]) -> Result<u64, Halt> {
-        let values = self.key_values(&self.mapping.sql.key_parameters, row)?;
+        let values = self.mapping.find_values(row)?;
         Ok(self.session.execute(&self.mapping.sql.delete, values).await?)
     }
 
@@ -157,18 +157,11 @@ impl Rows<'_, '_> {
         }
     }
 
-    /// Whether the row's key at the target changes; the source's key does not change within an event.
-    fn moves_key(&self, before: &[Datum<'_>], after: &[Datum<'_>]) -> bool {
-        self.mapping.key.iter().filter_map(|&k| self.mapping.columns.get(k)).any(|column| {
-            match (before.get(column.writer), after.get(column.writer)) {
-                (Some(from), Some(to)) => !same(from, to),
-                _ => true,
-            }
-        })
-    }
-
     /// Why these events cannot be written again, if they cannot.
     pub(crate) fn cannot_replay(&self) -> Option<Error> {
+        if let Some(why) = &self.mapping.no_replay {
+            return Some(Error::new(Code::ReplayRefused, why.as_str()));
+        }
         let change = self.batch.changes().iter().find(|change| change.key.is_empty())?;
         let message = format!(
             "{}: the event at offset {} has no key; without one nothing says which row it wrote before",

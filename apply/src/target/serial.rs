@@ -68,6 +68,16 @@ impl Rows<'_, '_> {
     /// by another index is a different row, which neither overwriting nor skipping would make right.
     async fn existing(&mut self, after: &[Datum<'_>], what: String, outcome: &mut BatchOutcome) -> Result<(), Halt> {
         let mapping = self.mapping;
+        let what = if mapping.merges {
+            format!(
+                "{what}; several tables are merged in this one, so the row may be another's (columns that the mapping sets, as part of the key, keep them apart)"
+            )
+        } else {
+            what
+        };
+        if mapping.key.is_empty() {
+            return Err(Halt::Conflict(Code::RowExists, what));
+        }
         let key = self.key_values(&mapping.key, after)?;
         match self.policies.existing_row {
             ExistingRow::Error => return Err(Halt::Conflict(Code::RowExists, what)),
@@ -97,25 +107,20 @@ impl Rows<'_, '_> {
     ) -> Result<(), Halt> {
         let mapping = self.mapping;
         // Where the row key is not the source's key an update may move it.
-        let moves = mapping.key.iter().filter_map(|&k| mapping.columns.get(k)).any(|column| {
-            match (before.get(column.writer), after.get(column.writer)) {
-                (Some(from), Some(to)) => !super::value::same(from, to),
-                _ => true,
-            }
-        });
+        let moves = mapping.moves_key(before, after);
         let (sql, columns) = match moves {
             false => (mapping.sql.update.as_str(), mapping.sql.update_columns.clone()),
             true => (mapping.sql.move_row.as_str(), (0..mapping.columns.len()).collect()),
         };
         let mut values = self.values(columns, after)?;
-        values.extend(self.key_values(&mapping.sql.key_parameters, before)?);
+        values.extend(mapping.find_values(before)?);
         self.check_size(&values)?;
         if self.session.execute(sql, values).await? > 0 {
             outcome.updated += 1;
             return Ok(());
         }
         match self.policies.missing_row {
-            MissingRow::Error => return Err(missing()),
+            MissingRow::Error => return Err(self.missing()),
             MissingRow::Overwrite => {
                 self.try_insert(after).await?;
                 outcome.inserted += 1;
@@ -127,13 +132,13 @@ impl Rows<'_, '_> {
     }
 
     async fn delete(&mut self, before: &[Datum<'_>], outcome: &mut BatchOutcome) -> Result<(), Halt> {
-        let values = self.key_values(&self.mapping.sql.key_parameters, before)?;
+        let values = self.mapping.find_values(before)?;
         if self.session.execute(&self.mapping.sql.delete, values).await? > 0 {
             outcome.deleted += 1;
             return Ok(());
         }
         if self.policies.missing_row == MissingRow::Error {
-            return Err(missing());
+            return Err(self.missing());
         }
         outcome.missing += 1;
         Ok(())
@@ -155,8 +160,13 @@ impl Rows<'_, '_> {
             format!("the row takes {bytes} bytes; raise max_allowed_packet of the target and connect again"),
         ))
     }
-}
 
-fn missing() -> Halt {
-    Halt::Conflict(Code::RowMissing, "the row is not in the target".to_owned())
+    fn missing(&self) -> Halt {
+        let what = match (self.mapping.by_row, self.mapping.merges) {
+            (true, _) => "no row of the target has all values that the event says were there",
+            (false, true) => "the row is not in the target, or is another table's, since several are merged in it",
+            (false, false) => "the row is not in the target",
+        };
+        Halt::Conflict(Code::RowMissing, what.to_owned())
+    }
 }

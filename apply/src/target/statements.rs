@@ -1,7 +1,9 @@
 //! The texts of a table's statements.
 //!
 //! Rows are found by the row key. Where its collation takes different bytes for equal, the raw column serves the index
-//! and a second condition compares the bytes, as UTF-8 whatever the column's charset.
+//! and a second condition compares the bytes, as UTF-8 whatever the column's charset. Constants that the mapping sets
+//! narrow every search for a row of its own. Where there is no row key, or where it alone does not tell whose a row is, all
+//! mapped columns are compared.
 
 use schemas::progress::quote;
 use schemas::table::TableName;
@@ -19,28 +21,40 @@ pub(crate) struct Statements {
     pub(crate) replace_head: String,
     /// `(?,?,…)`.
     pub(crate) insert_row: String,
-    /// Sets the columns outside the row key; parameters: those columns, then [`Statements::key_parameters`].
+    /// Sets the columns outside the row key; parameters: those columns, then [`Statements::find`].
     pub(crate) update: String,
     /// Positions of the columns that `update` sets.
     pub(crate) update_columns: Vec<usize>,
-    /// Sets all columns, the row key too; parameters: all columns, then [`Statements::key_parameters`].
+    /// Sets all columns, the row key too; parameters: all columns, then [`Statements::find`].
     pub(crate) move_row: String,
     /// Sets all columns; found by the row key as the collation compares it. Parameters: all columns, then the key.
     pub(crate) overwrite: String,
-    /// Deletes one row; parameters: [`Statements::key_parameters`].
+    /// Deletes one row; parameters: [`Statements::find`].
     pub(crate) delete: String,
     /// Whether a row has this key, as the collation compares it; parameters: the key.
     pub(crate) exists: String,
-    /// Positions of the columns that the parameters of a WHERE come from: the key, then its folding columns again.
-    pub(crate) key_parameters: Vec<usize>,
+    /// What the parameters of a WHERE come from: the key, its folding columns again, then the columns compared beside it.
+    pub(crate) find: Vec<Finder>,
     /// The row key as the left side of IN: `` `id` `` or `` (`a`,`b`) ``.
     pub(crate) key_side: String,
     /// The same for the comparison of bytes; empty where the key compares bytewise.
     pub(crate) byte_side: String,
+    /// What rows of the mapping's own have beside their key, its constants, as ` AND …`; empty without such.
+    own: String,
+}
+
+/// How a column's value becomes a parameter of a WHERE; the number is its position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finder {
+    /// By [`super::value::Bind::key_value`].
+    Key(usize),
+    /// By [`super::value::Bind::match_values`].
+    Match(usize),
 }
 
 impl Statements {
-    pub(crate) fn new(target: &TableName, columns: &[MappedColumn], key: &[usize]) -> Self {
+    /// The statements for these columns; `by_row`: the key does not find rows alone.
+    pub(crate) fn new(target: &TableName, columns: &[MappedColumn], key: &[usize], by_row: bool) -> Self {
         let table = format!("{}.{}", quote(&target.schema), quote(&target.table));
         let names: Vec<String> = columns.iter().map(|c| quote(&c.name)).collect();
         let keys: Vec<(&MappedColumn, &String)> = key.iter().map(|&k| (&columns[k], &names[k])).collect();
@@ -48,9 +62,18 @@ impl Statements {
         let collated: Vec<String> =
             keys.iter().map(|(column, name)| format!("{name} = {}", column.bind.key_placeholder())).collect();
         let bytes: Vec<String> = folding.iter().map(|&k| format!("{} = ?", as_bytes(&names[k]))).collect();
-        let exact = [collated.clone(), bytes].concat().join(" AND ");
+        let beside: Vec<usize> = (0..columns.len()).filter(|i| !key.contains(i)).collect();
+        let (constants, update_columns): (Vec<usize>, Vec<usize>) =
+            beside.into_iter().partition(|&i| columns[i].own.is_some());
+        let compared: &[usize] = if by_row { &update_columns } else { &[] };
+        let rest = compared.iter().map(|&i| columns[i].bind.match_condition(&names[i], columns[i].folds)).collect();
+        let own: Vec<String> = constants.iter().filter_map(|&i| columns[i].own.clone()).collect();
+        // Of equal rows one is as good as another.
+        let one = if key.is_empty() { " LIMIT 1" } else { "" };
+        let exact = format!("{}{one}", [collated.clone(), bytes, rest, own.clone()].concat().join(" AND "));
         let collated = collated.join(" AND ");
-        let update_columns: Vec<usize> = (0..columns.len()).filter(|i| !key.contains(i)).collect();
+        let find = key.iter().chain(&folding).map(|&k| Finder::Key(k));
+        let find = find.chain(compared.iter().map(|&i| Finder::Match(i))).collect();
         let set = |which: &[usize]| which.iter().map(|&i| format!("{} = ?", names[i])).collect::<Vec<_>>().join(", ");
         // A table of nothing but its key: the statement still has to find the row.
         let update_set = match (update_columns.is_empty(), keys.first()) {
@@ -72,13 +95,14 @@ impl Statements {
             overwrite: format!("UPDATE {table} SET {} WHERE {collated}", set(&all)),
             delete: format!("DELETE FROM {table} WHERE {exact}"),
             exists: format!("SELECT 1 FROM {table} WHERE {collated} LIMIT 1"),
-            key_parameters: [key, &folding].concat(),
+            find,
             key_side: side(&|_, name| name.to_owned()),
             byte_side: if folding.is_empty() {
                 String::new()
             } else {
                 side(&|column, name| if column.folds { as_bytes(name) } else { name.to_owned() })
             },
+            own: own.iter().map(|condition| format!(" AND {condition}")).collect(),
             table,
         }
     }
@@ -102,7 +126,7 @@ impl Statements {
     pub(crate) fn delete_in(&self, keys: &str, bytes: &str) -> String {
         let bytes =
             if self.byte_side.is_empty() { String::new() } else { format!(" AND {} IN ({bytes})", self.byte_side) };
-        format!("DELETE FROM {} WHERE {} IN ({keys}){bytes}", self.table, self.key_side)
+        format!("DELETE FROM {} WHERE {} IN ({keys}){bytes}{}", self.table, self.key_side, self.own)
     }
 
     /// Whether any of these keys has a row, as the collation compares them.

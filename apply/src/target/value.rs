@@ -20,6 +20,7 @@ use super::columns::TargetColumn;
 mod decimal;
 mod json;
 mod labels;
+mod matching;
 mod repertoire;
 mod temporal;
 

@@ -10,8 +10,9 @@ use super::connection::Session;
 use super::failure::{Failure, Fault};
 use super::mapping::{RowFault, TableMapping};
 use super::progress::Lane;
+use super::runs::Run;
 use super::transaction::Transaction;
-use super::value::{Unfit, packet_bytes};
+use super::value::packet_bytes;
 
 pub use super::transaction::Destination;
 
@@ -222,10 +223,15 @@ impl From<RowFault> for Detour {
 impl Rows<'_, '_> {
     /// The batch's net effect as statements; `None` when only serial application is right.
     pub(crate) fn plan(&self) -> Option<Work> {
-        let Plan::Net(net) = self.batch.net() else { return None };
+        let net = match self.batch.net() {
+            Plan::Net(net) => net,
+            Plan::InOrder => return Some(Work { runs: self.runs(), ..Work::default() }),
+            Plan::Serial => return None,
+        };
         let (gone, new) = (net.deletes.len(), net.inserts.len());
         let updates = Vec::with_capacity(net.updates.len());
-        let mut work = Work { deletes: net.deletes, gone, updates, inserts: net.inserts, new, absent: net.absent };
+        let (deletes, inserts, absent) = (net.deletes, net.inserts, net.absent);
+        let mut work = Work { deletes, gone, updates, inserts, new, absent, runs: Vec::new() };
         for update in net.updates {
             let moves = self.mapping.moves_unique(self.batch.before(update.first), self.batch.after(update.last));
             if !moves && !update.replaced {
@@ -242,6 +248,9 @@ impl Rows<'_, '_> {
 
     /// Writes the net effect; whatever does not fit leaves the transaction to be rolled back.
     pub(crate) async fn write_net(&mut self, work: &Work) -> Result<BatchOutcome, Detour> {
+        if !work.runs.is_empty() {
+            return self.write_runs(&work.runs).await;
+        }
         self.delete_rows(&work.deletes).await?;
         self.check_absent(&work.absent).await?;
         self.update_rows(&work.updates).await?;
@@ -256,6 +265,11 @@ impl Rows<'_, '_> {
     }
 
     async fn delete_rows(&mut self, rows: &[usize]) -> Result<(), Detour> {
+        if self.mapping.by_row {
+            let mapping = self.mapping;
+            let values = |of: &Self, at: usize| mapping.find_values(of.batch.before(rows[at]));
+            return self.each(&mapping.sql.delete, (rows.len(), "deleted"), values).await;
+        }
         let mut rest = rows;
         while !rest.is_empty() {
             let (keys, taken) = self.key_list(rest, false)?;
@@ -268,7 +282,8 @@ impl Rows<'_, '_> {
 
     /// Rows that came and went within the batch must not have been there.
     async fn check_absent(&mut self, rows: &[usize]) -> Result<(), Detour> {
-        let mut rest = rows;
+        // Without a row key there may be any number of it.
+        let mut rest = if self.mapping.key.is_empty() { &[] } else { rows };
         while !rest.is_empty() {
             let (keys, taken) = self.key_list(rest, true)?;
             if self.session.first::<mysql_async::Row>(self.mapping.sql.any_of(&keys.collated)).await?.is_some() {
@@ -315,15 +330,15 @@ impl Rows<'_, '_> {
                 (true, _) => ",",
                 _ => "",
             });
-            let fault = |why: Unfit| RowFault { column: column.name.clone(), why };
-            let datum = row.get(column.writer).ok_or_else(|| fault("is not in the row".into()))?;
+            let datum = column.datum(row)?;
+            let fault = |why| column.fault(why);
             match column.bind.foreign().filter(|_| collated) {
                 Some(charset) => {
                     sql.push_str("CONVERT(");
-                    column.bind.key_literal(datum, sql).map_err(fault)?;
+                    column.bind.key_literal(&datum, sql).map_err(fault)?;
                     sql.push_str(&format!(" USING {charset})"));
                 }
-                None => column.bind.key_literal(datum, sql).map_err(fault)?,
+                None => column.bind.key_literal(&datum, sql).map_err(fault)?,
             }
         }
         if many {
@@ -334,39 +349,54 @@ impl Rows<'_, '_> {
 
     async fn update_rows(&mut self, rows: &[NetUpdate]) -> Result<(), Detour> {
         let mapping = self.mapping;
+        let values = |of: &Self, at: usize| {
+            let NetUpdate { first, last, .. } = rows[at];
+            let mut values = of.values(mapping.sql.update_columns.iter().copied(), of.batch.after(last))?;
+            values.extend(mapping.find_values(of.batch.before(first))?);
+            Ok(values)
+        };
+        self.each(&mapping.sql.update, (rows.len(), "found"), values).await
+    }
+
+    /// Runs a statement for so many rows, in order; for each it must find one row.
+    pub(crate) async fn each(
+        &mut self,
+        sql: &str,
+        (rows, what): (usize, &str),
+        values: impl Fn(&Self, usize) -> Result<Vec<Value>, RowFault> + Send,
+    ) -> Result<(), Detour> {
         let mut chunk = Vec::new();
         let mut bytes = 0;
-        for update in rows {
-            let mut values = self.values(mapping.sql.update_columns.iter().copied(), self.batch.after(update.last))?;
-            values.extend(self.key_values(&mapping.sql.key_parameters, self.batch.before(update.first))?);
+        for at in 0..rows {
+            let values = values(self, at)?;
             let size = self.size(&values)?;
             if bytes + size > self.session.statement_budget() || chunk.len() == ROWS_PER_STATEMENT {
-                self.update_chunk(std::mem::take(&mut chunk)).await?;
+                self.chunk_of_each(sql, what, std::mem::take(&mut chunk)).await?;
                 bytes = 0;
             }
             bytes += size;
             chunk.push(values);
         }
-        self.update_chunk(chunk).await
+        self.chunk_of_each(sql, what, chunk).await
     }
 
-    async fn update_chunk(&mut self, rows: Vec<Vec<Value>>) -> Result<(), Detour> {
+    async fn chunk_of_each(&mut self, sql: &str, what: &str, rows: Vec<Vec<Value>>) -> Result<(), Detour> {
         let expected = rows.len();
         let mut count = 0;
         if expected == 0 {
             return Ok(());
         }
         if self.session.facts().bulk {
-            count = self.session.execute_bulk(&self.mapping.sql.update, rows).await?;
+            count = self.session.execute_bulk(sql, rows).await?;
         } else {
             for row in rows {
-                count += self.session.execute(&self.mapping.sql.update, row).await?;
+                count += self.session.execute(sql, row).await?;
             }
         }
-        expect(count, expected, "found")
+        expect(count, expected, what)
     }
 
-    async fn insert_rows(&mut self, rows: &[usize]) -> Result<(), Detour> {
+    pub(crate) async fn insert_rows(&mut self, rows: &[usize]) -> Result<(), Detour> {
         let count = self.write_rows(rows, false).await?;
         expect(count, rows.len(), "inserted")
     }
@@ -427,13 +457,7 @@ impl Rows<'_, '_> {
     /// A row's values for comparisons with some of the key's columns.
     pub(crate) fn key_values(&self, columns: &[usize], row: &[Datum<'_>]) -> Result<Vec<Value>, RowFault> {
         let mapped = columns.iter().filter_map(|&at| self.mapping.columns.get(at));
-        mapped
-            .map(|column| {
-                let fault = |why: Unfit| RowFault { column: column.name.clone(), why };
-                let datum = row.get(column.writer).ok_or_else(|| fault("is not in the row".into()))?;
-                column.bind.key_value(datum).map_err(fault)
-            })
-            .collect()
+        mapped.map(|column| column.bind.key_value(&column.datum(row)?).map_err(|why| column.fault(why))).collect()
     }
 }
 
@@ -454,6 +478,7 @@ impl Keys {
 }
 
 /// What to do for a batch; the numbers are indices of changes.
+#[derive(Debug, Default)]
 pub(crate) struct Work {
     /// Rows to delete, by their row before.
     deletes: Vec<usize>,
@@ -465,6 +490,8 @@ pub(crate) struct Work {
     /// How many of them, from the front, are new.
     new: usize,
     absent: Vec<usize>,
+    /// Where the changes have no keys: all of them in order, and nothing of the above.
+    runs: Vec<Run>,
 }
 
 fn expect(count: u64, expected: usize, what: &str) -> Result<(), Detour> {

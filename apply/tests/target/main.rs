@@ -5,6 +5,7 @@ mod check;
 mod conflicts;
 mod equality;
 mod harness;
+mod keyless;
 mod kinds;
 mod mapping;
 mod ownership;

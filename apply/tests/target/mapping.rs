@@ -23,10 +23,6 @@ async fn what_does_not_fit_is_named_with_a_remedy(server: Server) {
     let text = || with("v", DatumKind::Text);
     let cases: Vec<(&str, Vec<WriterColumn>, &[&str])> = vec![
         ("id int PRIMARY KEY", text(), &["no column `v`", "add the column"]),
-        ("id int, v varchar(5)", text(), &["no primary key", "add one"]),
-        ("id int UNIQUE, v varchar(5)", text(), &["no primary key"]),
-        ("id int, v text NOT NULL, UNIQUE (v(5))", text(), &["no primary key"]),
-        ("x int AS (id) STORED, id int, v varchar(5), UNIQUE (x)", text(), &["no primary key"]),
         ("id int PRIMARY KEY, v int", text(), &["`v`", "cannot hold text", "widen"]),
         ("id int PRIMARY KEY, v enum('a')", text(), &["`v`"]),
         (

@@ -1,7 +1,9 @@
 //! Emptying a lane's tables: in chunks, each only while the lane is this worker's, and again from where another stopped.
 
 use std::collections::BTreeMap;
+use std::future::Future as _;
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use apply::target::failure::Fault;
@@ -75,24 +77,23 @@ async fn a_takeover_between_two_chunks_ends_it(server: Server) {
     let nothing = BTreeMap::new();
     let mut sleeper = pin!(empty(&mut session, &mut lane, (&tables, &nothing), TO));
     let mut other = place.session().await;
+    let mut before = ROWS;
     let left = loop {
-        // Awake for a moment only; between the moments it stands wherever it came to.
-        tokio::select! {
-            biased;
-            done = &mut sleeper => panic!("it came to its end: {done:?}"),
-            () = tokio::time::sleep(Duration::from_millis(1)) => {}
-        }
+        // Awake for one answer of the server only.
+        let woken = std::future::poll_fn(|context| Poll::Ready(sleeper.as_mut().poll(context))).await;
+        assert!(woken.is_pending(), "it came to its end: {woken:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
         let left = count(&mut place).await;
-        if left == ROWS {
+        if left == before {
             continue;
         }
+        // A chunk has just been committed, so no lock is held.
+        before = left;
         match place.claim(&mut other, &token(2)).await {
             Ok(_) => break left,
-            Err(failure) => assert_eq!(failure.fault, Fault::Busy, "it sleeps within a transaction: {}", failure.error),
+            Err(failure) => assert_eq!(failure.fault, Fault::Busy, "{}", failure.error),
         }
     };
-    // What was committed while the claim waited is gone, too.
-    let left = left.min(count(&mut place).await);
     assert!(left > 0);
     let lost = sleeper.await;
     assert!(matches!(lost, Err(WriteError::Taken(_))), "{lost:?}");
