@@ -5,6 +5,8 @@
 //! request's id. Killed between that and the answer, it is replaced, and whoever takes the request again finds the id in
 //! the rows and answers. A position outside the topic moves nothing, and the refusal lists what there is.
 
+mod together;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,23 +180,29 @@ impl Seeks {
         for (part, (_, row)) in &parts {
             // A table without progress has nothing to move unless it was asked for.
             if row.is_some() || table.is_some() {
-                found.push(self.resolve(part, row.as_ref(), to).await?);
+                found.push(self.resolve(part, row.as_ref(), Where::To(to.clone())).await?);
             }
         }
         if let Some(outside) = found.iter().find_map(Found::outside) {
             let available = found.iter().map(Found::available).collect();
             return Err(Refusal { error: outside, details: available });
         }
+        let found = self.together(world, &rows, found).await?;
         self.carry(world, id, &parts, found).await
     }
 
     /// What a position means in a partition.
-    async fn resolve(&self, part: &Part, row: Option<&Position>, to: &SeekTo) -> Result<Found> {
+    async fn resolve(&self, part: &Part, row: Option<&Position>, to: Where) -> Result<Found> {
         let now = self.inquiry.topic(part).await?;
         let (low, high) = (now.low, now.high);
-        let (to, from) = (to.clone(), row.map(|row| row.next_offset));
+        let from = row.map(|row| row.next_offset);
         let seen = self.inquiry.explore(part, move |explorer| {
-            let offset = seek_offset(explorer, &to, low, high)?;
+            let offset = match &to {
+                Where::To(to) => seek_offset(explorer, to, low, high)?,
+                Where::From(first) => {
+                    explorer.first_where(low, high, |facts| (facts.generation, facts.ordinal) >= *first)?
+                }
+            };
             let within = (low..=high).contains(&offset);
             let first = if within { explorer.at(offset, high)? } else { None };
             let before = if within { explorer.before(offset, low)? } else { None };
@@ -220,6 +228,7 @@ impl Seeks {
             newest: newest.map(place),
             from,
             skipped,
+            joined_until: None,
         })
     }
 
@@ -250,6 +259,7 @@ impl Seeks {
                 ordinal: f.ordinal,
                 generation: f.generation,
                 from: f.from,
+                joined_until: f.joined_until,
                 targets: world.targets(&f.part.topic),
             })
             .collect();
@@ -316,9 +326,28 @@ struct Found {
     newest: Option<RecordPlace>,
     from: Option<i64>,
     skipped: (i64, bool),
+    joined_until: Option<i64>,
+}
+
+/// What is looked for in a partition.
+enum Where {
+    /// What was asked for.
+    To(SeekTo),
+    /// The first record of this generation and ordinal, or behind it.
+    From((i32, i64)),
 }
 
 impl Found {
+    /// Whether the lane goes back, and so replays.
+    fn goes_back(&self) -> bool {
+        self.from.is_some_and(|from| from > self.offset)
+    }
+
+    /// Where its first record stands in the source.
+    fn position(&self) -> Option<(i32, i64)> {
+        self.place.as_ref().map(|place| (place.generation, place.ordinal))
+    }
+
     /// Why the position is none of the partition's.
     fn outside(&self) -> Option<Error> {
         let (low, high) = self.ends;

@@ -162,6 +162,16 @@ impl Feed {
         self.merge.wants_round()
     }
 
+    /// Whether a round is on its way.
+    pub(crate) fn in_round(&self) -> bool {
+        self.merge.in_round()
+    }
+
+    /// Where the next element stands, safe or not.
+    pub(crate) fn next_at(&self) -> Option<Position> {
+        self.ready.front().map(|element| element.at).or_else(|| self.merge.next_at())
+    }
+
     /// The greatest position that has been read.
     pub(crate) fn greatest(&self) -> Option<Position> {
         self.merge.greatest()

@@ -53,6 +53,9 @@ pub(crate) struct Leader<'t> {
     /// Nothing is written that does not reach this far.
     reach: Option<Position>,
     last_write: Instant,
+    /// Whether the ends have been asked for, and whether all has been read up to them.
+    asked: bool,
+    looked: bool,
 }
 
 impl LaneTask {
@@ -93,8 +96,9 @@ impl LaneTask {
             until = set.until,
             "leading joined lanes"
         );
+        let (last_write, asked, looked) = (Instant::now(), false, false);
         let mut leader =
-            Leader { task: self, config, set, members, feed, furthest, reach: None, last_write: Instant::now() };
+            Leader { task: self, config, set, members, feed, furthest, reach: None, last_write, asked, looked };
         leader.show();
         Ok(leader)
     }
@@ -116,9 +120,12 @@ impl Leader<'_> {
                 let error = Error::new(Code::KafkaUnavailable, "a position may not be in its topic any more; looking");
                 return Ok(Turn::Retry(error));
             }
-            if self.feed.wants_round() {
+            // Once at the beginning, whatever has come: what made the lanes be joined is there then.
+            if self.feed.wants_round() || (!self.looked && !self.asked) {
                 self.round().await?;
+                self.asked = true;
             }
+            self.looked |= self.asked && !self.feed.in_round();
             self.feed.drain(&self.set.limits, self.reach);
             let reached = self.reach.is_none_or(|reach| self.feed.reaches(reach));
             if reached && (!self.feed.ready().is_empty() || self.must_pass()) {
@@ -458,7 +465,10 @@ impl Leader<'_> {
         let Some(until) = self.set.until.filter(|until| *until != join::ALWAYS) else { return Ok(None) };
         let generation = self.members.lanes.iter().map(|lane| lane.replay().generation).max().unwrap_or_default();
         let goal = Position { generation, ordinal: until };
-        if self.furthest.is_some_and(|furthest| !self.feed.is_through(furthest)) || !self.feed.is_through(goal) {
+        let furthest = self.furthest.is_none_or(|furthest| self.feed.is_through(furthest));
+        // A generation that begins is replayed as one, too.
+        let rises = self.feed.next_at().is_some_and(|next| next.generation > generation);
+        if !self.looked || self.members.is_replaying() || rises || !furthest || !self.feed.is_through(goal) {
             return Ok(None);
         }
         let mut pooled = self.connection().await?;

@@ -107,6 +107,11 @@ impl<T> Merge<T> {
         }
     }
 
+    /// Whether a round is on its way.
+    pub(crate) fn in_round(&self) -> bool {
+        self.round.is_some()
+    }
+
     /// Up to here everything has come.
     pub(crate) fn safe(&self) -> Option<Position> {
         self.lanes.iter().map(|stream| stream.last.max(stream.known)).min()

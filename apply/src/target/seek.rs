@@ -125,6 +125,8 @@ pub struct Move {
     pub generation: i32,
     /// The offset that the row was seen at when the rest was found out; `None`: there was no row.
     pub from: Option<i64>,
+    /// Up to this ordinal the lanes of the topic are one; `None`: as they are.
+    pub joined_until: Option<i64>,
     /// The target tables that the position is to speak of; `None`: those that it speaks of.
     pub targets: Option<String>,
 }
@@ -172,13 +174,14 @@ async fn seek_rows(session: &mut Session, table: &str, request: &str, moves: &[M
         format!("SELECT {} FROM {table} WHERE {} FOR UPDATE", read.map(progress::quote).join(", "), matches_key());
     let set = read.map(|name| format!("`{name}` = ?")).join(", ");
     let update = format!(
-        "UPDATE {table} SET {set}, `{0}` = COALESCE(?, `{0}`), `{1}` = '', `{2}` = NULL, `{3}` = NULL, {4} WHERE {5}",
+        "UPDATE {table} SET {set}, `{0}` = COALESCE(?, `{0}`), `{6}` = COALESCE(GREATEST(?, COALESCE(`{6}`, ?)), `{6}`), `{1}` = '', `{2}` = NULL, `{3}` = NULL, {4} WHERE {5}",
         column::TARGETS,
         column::OWNER,
         column::START_GTID,
         column::PENDING_ORDINAL,
         no_counts(),
-        matches_key()
+        matches_key(),
+        column::JOINED_UNTIL
     );
     let columns = [column::NEXT_OFFSET, column::ORDINAL, column::GENERATION, column::TOPIC_ID, column::REQUEST_ID];
     let mut before = Vec::new();
@@ -210,8 +213,16 @@ async fn seek_rows(session: &mut Session, table: &str, request: &str, moves: &[M
         let position =
             [to.next_offset.into(), ordinal.into(), to.generation.into(), (&to.topic_id).into(), request.into()];
         if row.is_some() {
-            let values =
-                position.into_iter().chain([until.into(), past.into(), (&to.targets).into()]).chain(identity(&to.key));
+            let values = position
+                .into_iter()
+                .chain([
+                    until.into(),
+                    past.into(),
+                    (&to.targets).into(),
+                    to.joined_until.into(),
+                    to.joined_until.into(),
+                ])
+                .chain(identity(&to.key));
             session.execute(&update, values.collect()).await?;
         } else {
             let values: Vec<Value> = identity(&to.key).into_iter().chain(position).collect();

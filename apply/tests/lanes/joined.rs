@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use schemas::request::{OutcomeState, SeekTo};
 
 use crate::frozen::Process;
 use crate::world::Change::{self, Delete, Insert, Update};
@@ -19,11 +20,13 @@ struct Source {
     rng: StdRng,
     rows: BTreeMap<i32, &'static str>,
     partitions: i32,
+    /// Every transaction.
+    all: Vec<Vec<(i32, Change)>>,
 }
 
 impl Source {
     fn new(seed: u64, partitions: i32) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), rows: BTreeMap::new(), partitions }
+        Self { rng: StdRng::seed_from_u64(seed), rows: BTreeMap::new(), partitions, all: Vec::new() }
     }
 
     fn free(&mut self) -> Option<&'static str> {
@@ -84,6 +87,7 @@ impl Source {
             let changes = self.transaction();
             if !changes.is_empty() {
                 world.publish_at(&changes);
+                self.all.push(changes);
             }
         }
     }
@@ -157,6 +161,48 @@ async fn whoever_leads_may_be_killed_frozen_and_cut_off() {
         world.wait_for_rows(&source.rows()).await;
     }
     drop(workers);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_from_anywhere_ends_as_it_was() {
+    let seed = seed();
+    let mut chance = StdRng::seed_from_u64(seed);
+    let mut world = world("again", 4).await;
+    world.pipeline("").await;
+    let mut source = Source::new(seed, 4);
+    let worker = Worker::start(&world.name).await;
+    for _ in 0..4 {
+        source.publish(&mut world, 25);
+        world.wait_for_rows(&source.rows()).await;
+        // Some of it is spoiled, and all of it written again from somewhere.
+        let until = world.standing(1).await.expect("a row").0;
+        let from = chance.random_range(0..=until);
+        world.pipeline("state: paused").await;
+        let outcome = crate::replay::seek_part(&world, Some(1), SeekTo::Offset(from)).await;
+        assert_eq!(outcome.state, OutcomeState::Done, "{outcome:?}");
+        if from == 0 {
+            let schema = world.schema();
+            world.run(&format!("DELETE FROM `{schema}`.tb_user2 WHERE id > 7")).await;
+        }
+        source.publish(&mut world, 5);
+        world.pipeline("").await;
+        world.wait_for_rows(&source.rows()).await;
+        wait_for("no lane replays", || async {
+            let lanes = worker.lanes();
+            if lanes.iter().any(|lane| lane.replaying || lane.error.is_some()) { Err(lanes) } else { Ok(()) }
+        })
+        .await;
+    }
+    // A reset of capture: everything is published again.
+    let all = source.all.clone();
+    world.reset(1);
+    for changes in &all {
+        world.publish_at(changes);
+    }
+    source.publish(&mut world, 10);
+    world.wait_for_rows(&source.rows()).await;
+    worker.stop().await;
     world.end().await;
 }
 

@@ -13,8 +13,13 @@ use crate::world::{Worker, World, wait_for};
 
 /// Asks for a position of the first table and waits for the answer.
 async fn seek(world: &World, to: SeekTo) -> Outcome {
+    seek_part(world, None, to).await
+}
+
+/// The same for one partition.
+pub(crate) async fn seek_part(world: &World, partition: Option<i32>, to: SeekTo) -> Outcome {
     let id = format!("{:016x}", rand::random::<u64>());
-    let action = PipelineAction::Seek { table: Some("shop.tb_user".into()), partition: None, to };
+    let action = PipelineAction::Seek { table: Some("shop.tb_user".into()), partition, to };
     let request = PipelineRequest { id: id.clone(), by: "test".into(), time: Moment::now(), action };
     let requests = world.coordination.requests();
     requests.submit("users", &request).await.expect("submitted");
