@@ -8,14 +8,17 @@
 //!
 //! It never stands still for longer than a bound: what has not arrived by then fails with the state of every lane.
 //!
-//! `OTTER_TEST_SEED` runs one case, `OTTER_TEST_CASES` that many; the long form goes on for an hour.
+//! `OTTER_TEST_SEED` runs one case, `OTTER_TEST_CASES` that many; the long form goes on for a quarter of an hour with each
+//! pairing of servers. Both take one seed after another, from `OTTER_TEST_FROM` or from anywhere, and so can be continued.
 
+mod bank;
 mod crew;
 mod shape;
+mod single;
 mod writer;
 
 use crate::harness::database::wait_equal;
-use crate::harness::{Kind, Result, Site, bail, long};
+use crate::harness::{Context as _, Kind, Result, Site, bail, long};
 use crew::Crew;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -26,8 +29,8 @@ use writer::Writer;
 
 /// Within this time after the last fault and the last change, all of it must have arrived.
 const BOUND: Duration = Duration::from_secs(60);
-/// How long the long form goes on, for each pairing of servers.
-const HOUR: Duration = Duration::from_secs(3600 / 4);
+/// How long the long form goes on with each pairing of servers.
+const LONG: Duration = Duration::from_secs(15 * 60);
 /// The cases of every run; a random one comes on top.
 const SEEDS: [u64; 2] = [1, 2];
 
@@ -69,7 +72,7 @@ async fn cases(test: &str, from: Kind, to: Kind) -> Result<()> {
         count += 1;
         let enough = match asked {
             Some(cases) => count >= cases,
-            None if long() => start.elapsed() >= HOUR,
+            None if long() => start.elapsed() >= LONG,
             None => false,
         };
         if enough {
@@ -80,11 +83,13 @@ async fn cases(test: &str, from: Kind, to: Kind) -> Result<()> {
     Ok(())
 }
 
-/// The fixed seeds and a random one; random ones without end where cases are counted or the hour is.
+/// The fixed seeds and a random one; where cases are counted, or the time, one after another without an end.
 fn seeds() -> Box<dyn Iterator<Item = u64>> {
-    let random = std::iter::repeat_with(|| u64::from(rand::random::<u32>()));
-    let more = if long() || number("OTTER_TEST_CASES").is_some() { usize::MAX } else { 1 };
-    Box::new(SEEDS.into_iter().chain(random.take(more)))
+    let any = u64::from(rand::random::<u32>());
+    if long() || number("OTTER_TEST_CASES").is_some() {
+        return Box::new(number("OTTER_TEST_FROM").unwrap_or(any)..);
+    }
+    Box::new(SEEDS.into_iter().chain([any]))
 }
 
 /// One case; what it was, in words.
@@ -96,7 +101,8 @@ async fn run(test: &str, (from, to): (Kind, Kind), seed: u64) -> Result<String> 
         println!("  {table}");
         site.create(&table.name, &table.name, &table.definition()).await?;
     }
-    put(&site, &tables).await?;
+    let partitions: Vec<_> = tables.iter().map(|table| (table.name.as_str(), table.partitions)).collect();
+    put(&site, &partitions).await?;
     let mut crew = Crew::start(&site, random.random_range(1..=3)).await?;
     let mut writers = Vec::new();
     for _ in 0..random.random_range(1..=3) {
@@ -113,33 +119,40 @@ async fn run(test: &str, (from, to): (Kind, Kind), seed: u64) -> Result<String> 
         async { futures_util::future::try_join_all(writers.iter_mut().map(|writer| writer.write_until(&done))).await };
     let (told, _) = tokio::try_join!(trouble, writing)?;
 
-    if let Err(error) = arrive(&site, &tables).await {
-        bail!("{error:#}\nfaults: {told}\n{}", crew.status().await);
-    }
+    let names: Vec<_> = tables.iter().map(|table| table.name.as_str()).collect();
+    settle(&site, &mut crew, &names).await.with_context(|| told.clone())?;
     crew.at_rest().await?;
     crew.stop().await?;
     let transactions: u64 = writers.iter().map(Writer::committed).sum();
     Ok(format!("{transactions} transactions by {} writers, {told}", writers.len()))
 }
 
-/// Puts the documents: each table with its number of partitions.
-async fn put(site: &Site, tables: &[Table]) -> Result<()> {
+/// Puts the documents: tables with their numbers of partitions.
+async fn put(site: &Site, tables: &[(&str, u32)]) -> Result<()> {
     let overrides: Vec<String> = tables
         .iter()
-        .filter(|table| table.partitions > 1)
-        .map(|table| format!("{{tables: {}, partitions: {}}}", site.from(&table.name), table.partitions))
+        .filter(|(_, partitions)| *partitions > 1)
+        .map(|(table, partitions)| format!("{{tables: {}, partitions: {partitions}}}", site.from(table)))
         .collect();
     let source = format!("{}topics: {{overrides: [{}]}}\n", site.source_document().await?, overrides.join(", "));
-    let mapped: Vec<_> = tables.iter().map(|table| (table.name.as_str(), table.name.as_str())).collect();
+    let mapped: Vec<_> = tables.iter().map(|(table, _)| (*table, *table)).collect();
     site.put(&[&source, &site.target_document(), &site.pipeline_document(&mapped)]).await
 }
 
+/// Waits until tables have arrived; when they have not in time, the error says how every lane is.
+async fn settle(site: &Site, crew: &mut Crew<'_>, tables: &[&str]) -> Result<()> {
+    if let Err(error) = arrive(site, tables).await {
+        bail!("{error:#}\n{}", crew.status().await);
+    }
+    Ok(())
+}
+
 /// Waits until every table has arrived.
-async fn arrive(site: &Site, tables: &[Table]) -> Result<()> {
+async fn arrive(site: &Site, tables: &[&str]) -> Result<()> {
     let (mut source, mut target) = (site.source().await?, site.target().await?);
     let deadline = Instant::now() + BOUND;
     for table in tables {
-        let (from, to) = (site.from(&table.name), site.to(&table.name));
+        let (from, to) = (site.from(table), site.to(table));
         let left = deadline.saturating_duration_since(Instant::now());
         wait_equal((&mut source, &from), (&mut target, &to), left).await?;
     }

@@ -11,6 +11,7 @@ use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use schemas::decode::{Datum, EventDecoder};
 use schemas::encode::Op;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
@@ -49,8 +50,9 @@ impl std::ops::Add for Counts {
 pub(crate) async fn check_topic(site: &Site, table: &str) -> Result<Counts> {
     let (brokers, topic) = (site.servers.kafka.clone(), site.topic(table));
     let (sender, mut records) = tokio::sync::mpsc::channel(1000);
-    let reader =
-        tokio::task::spawn_blocking(move || read_all(&brokers, &topic, |record| sender.blocking_send(record).is_ok()));
+    let reader = tokio::task::spawn_blocking(move || {
+        read_all(&brokers, &topic, 0, |record| sender.blocking_send(record).is_ok())
+    });
     let mut checker = Checker::new(site.coordination().await?.schemas());
     while let Some(record) = records.recv().await {
         checker.record(&record).await.with_context(|| format!("at offset {}", record.offset()))?;
@@ -64,7 +66,7 @@ pub(crate) async fn payloads(brokers: &str, topic: &str) -> Result<Vec<Vec<u8>>>
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
     let read = move || {
         let mut found = Vec::new();
-        read_all(&brokers, &topic, |record| {
+        read_all(&brokers, &topic, 0, |record| {
             found.extend(record.payload().map(<[u8]>::to_vec));
             true
         })?;
@@ -73,8 +75,37 @@ pub(crate) async fn payloads(brokers: &str, topic: &str) -> Result<Vec<Vec<u8>>>
     tokio::task::spawn_blocking(read).await?
 }
 
-/// Hands every committed record of partition 0 to `take`, until the end or until it answers false.
-fn read_all(brokers: &str, topic: &str, mut take: impl FnMut(OwnedMessage) -> bool) -> Result<()> {
+/// Hands ordinal and rows before and after of every event of a partition to `look`, in order.
+pub(crate) async fn changes(
+    site: &Site,
+    (table, partition): (&str, i32),
+    mut look: impl FnMut(i64, &[Datum<'_>], &[Datum<'_>]),
+) -> Result<()> {
+    let (brokers, topic) = (site.servers.kafka.clone(), site.topic(table));
+    let read = move || {
+        let mut found = Vec::new();
+        read_all(&brokers, &topic, partition, |record| {
+            found.push(record);
+            true
+        })?;
+        Ok::<_, anyhow::Error>(found)
+    };
+    let schemas = site.coordination().await?.schemas();
+    let mut decoders = HashMap::new();
+    for record in tokio::task::spawn_blocking(read).await?? {
+        let (id, avro) = schemas::framing::split(record.payload().context("no value")?)?;
+        if let Entry::Vacant(place) = decoders.entry(id) {
+            place.insert(EventDecoder::compile(&schemas.schema(id).await?)?);
+        }
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        let head = decoders[&id].decode(avro, &mut before, &mut after)?;
+        look(head.ordinal, &before, &after);
+    }
+    Ok(())
+}
+
+/// Hands every committed record of a partition to `take`, until the end or until it answers false.
+fn read_all(brokers: &str, topic: &str, partition: i32, mut take: impl FnMut(OwnedMessage) -> bool) -> Result<()> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", "otter-tests")
@@ -84,7 +115,7 @@ fn read_all(brokers: &str, topic: &str, mut take: impl FnMut(OwnedMessage) -> bo
         .set("auto.offset.reset", "error")
         .create()?;
     let mut partitions = TopicPartitionList::new();
-    partitions.add_partition_offset(topic, 0, Offset::Beginning)?;
+    partitions.add_partition_offset(topic, partition, Offset::Beginning)?;
     consumer.assign(&partitions)?;
     let mut heard = Instant::now();
     while heard.elapsed() < SILENCE {
@@ -97,7 +128,7 @@ fn read_all(brokers: &str, topic: &str, mut take: impl FnMut(OwnedMessage) -> bo
         }
         heard = Instant::now();
     }
-    bail!("{topic} has no end: nothing came for {SILENCE:?}")
+    bail!("{topic} {partition} has no end: nothing came for {SILENCE:?}")
 }
 
 struct Checker {

@@ -50,14 +50,12 @@ impl<'s> Crew<'s> {
         let short = random.random_range(0.2..2.0);
         Ok(match random.random_range(0..12) {
             0..3 => {
-                self.workers[one].kill().await?;
-                self.workers[one] = self.site.spawn("apply")?;
+                self.lose(one).await?;
                 "a worker killed"
             }
             3 => {
-                for worker in &mut self.workers {
-                    worker.kill().await?;
-                    *worker = self.site.spawn("apply")?;
+                for worker in 0..self.workers.len() {
+                    self.lose(worker).await?;
                 }
                 "all workers killed"
             }
@@ -110,6 +108,25 @@ impl<'s> Crew<'s> {
         .await
     }
 
+    /// For each worker, the partitions of a topic that it applies.
+    pub(super) async fn shares(&mut self, topic: &str) -> Result<Vec<Vec<i32>>> {
+        let mut shares = Vec::new();
+        for worker in &mut self.workers {
+            let status = worker.status().await?.map_err(anyhow::Error::msg)?;
+            let lanes = status.pipelines.iter().flat_map(|pipeline| &pipeline.lanes);
+            let own = lanes.filter(|lane| lane.topic == topic && lane.state == LaneState::Running);
+            shares.push(own.map(|lane| lane.partition).collect());
+        }
+        Ok(shares)
+    }
+
+    /// kill -9 for a worker, and another one in its place.
+    pub(super) async fn lose(&mut self, worker: usize) -> Result<()> {
+        self.workers[worker].kill().await?;
+        self.workers[worker] = self.site.spawn("apply")?;
+        Ok(())
+    }
+
     /// The state of every process and lane, for people.
     pub(super) async fn status(&mut self) -> String {
         self.look().await.1
@@ -159,7 +176,11 @@ fn is_calm(status: &WorkerStatus) -> bool {
     let lanes = status.pipelines.iter().flat_map(|pipeline| &pipeline.lanes);
     status.sources.iter().all(|source| source.state == SourceState::Running && source.error.is_none())
         && status.pipelines.iter().all(|p| p.state == PipelineState::Running && p.error.is_none())
-        && lanes.into_iter().all(|lane| lane.state == LaneState::Running && lane.error.is_none())
+        && lanes.into_iter().all(|lane| at_rest(lane.state) && lane.error.is_none())
+}
+
+fn at_rest(state: LaneState) -> bool {
+    !matches!(state, LaneState::Claiming | LaneState::Retrying | LaneState::Paused)
 }
 
 fn describe(status: &WorkerStatus) -> String {
