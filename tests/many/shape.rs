@@ -8,7 +8,7 @@ use rand::seq::IndexedRandom as _;
 use std::fmt;
 
 /// The most partitions of a topic.
-const MOST_PARTITIONS: u32 = 1;
+const MOST_PARTITIONS: u32 = 8;
 /// Whether there are tables without any key.
 const KEYLESS: bool = false;
 /// Values of a column.
