@@ -2,11 +2,12 @@
 //! lane's position. The answers come from blocking calls, so they run beside the runtime, a few at a time.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use coordination::SchemaStore;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::{Offset, TopicPartitionList};
 use schemas::documents::PipelineStart;
 use schemas::gtid::Gtid;
 use schemas::kafka::KafkaOptions;
@@ -47,6 +48,8 @@ pub(crate) struct TopicNow {
 #[derive(Clone)]
 pub(crate) struct Inquiry {
     client: Arc<BaseConsumer<Callbacks>>,
+    /// Sees open transactions too; made when it is needed.
+    uncommitted: Arc<OnceLock<BaseConsumer<Callbacks>>>,
     permits: Arc<Semaphore>,
     kafka: Arc<KafkaOptions>,
     schemas: SchemaStore,
@@ -62,7 +65,7 @@ impl Inquiry {
             .create_with_context(Callbacks::default())
             .map_err(|e| Error::new(Code::ConfigInvalid, format!("kafka.client: {e}")))?;
         let (client, permits) = (Arc::new(client), Arc::new(Semaphore::new(PARALLEL)));
-        Ok(Self { client, permits, kafka: Arc::new(kafka.clone()), schemas })
+        Ok(Self { client, uncommitted: Arc::default(), permits, kafka: Arc::new(kafka.clone()), schemas })
     }
 
     /// The names of all topics.
@@ -106,6 +109,30 @@ impl Inquiry {
     pub(crate) async fn partitions(&self, topic: &str) -> Result<usize> {
         let (client, topic) = (Arc::clone(&self.client), topic.to_owned());
         self.blocking(move || describe(&client, &topic).map(|facts| facts.partitions)).await
+    }
+
+    /// The ends of a topic's partitions, behind the records of open transactions: whatever the source committed before an
+    /// event that a lane has read lies before them.
+    ///
+    /// # Errors
+    /// As [`Inquiry::topic`].
+    pub(crate) async fn ends(&self, topic: &str) -> Result<Vec<i64>> {
+        let (this, topic) = (self.clone(), topic.to_owned());
+        self.blocking(move || {
+            let count = describe(&this.client, &topic)?.partitions;
+            let client = match this.uncommitted.get() {
+                Some(client) => client,
+                None => {
+                    let mut config = inquiry_config(&this.kafka);
+                    let made =
+                        config.set("isolation.level", "read_uncommitted").create_with_context(Callbacks::default());
+                    let made = made.map_err(|e| Error::new(Code::ConfigInvalid, format!("kafka.client: {e}")))?;
+                    this.uncommitted.get_or_init(|| made)
+                }
+            };
+            ends(client, &topic, count)
+        })
+        .await
     }
 
     /// Looks at records of a partition.
@@ -205,6 +232,25 @@ fn describe(client: &BaseConsumer<Callbacks>, topic: &str) -> Result<TopicFacts>
     while client.poll(Duration::ZERO).is_some() {}
     let mut topics = topic_id::describe(client.client(), &[topic], WAIT)?;
     topics.remove(topic).ok_or_else(|| Error::new(Code::TopicInvalid, format!("the topic {topic} is gone")))
+}
+
+fn ends(client: &BaseConsumer<Callbacks>, topic: &str, partitions: usize) -> Result<Vec<i64>> {
+    while client.poll(Duration::ZERO).is_some() {}
+    let failed = |why: String| Error::new(Code::KafkaUnavailable, format!("the ends of {topic}: {why}"));
+    let mut list = TopicPartitionList::new();
+    for partition in (0_i32..).take(partitions) {
+        list.add_partition_offset(topic, partition, Offset::End).map_err(|e| failed(e.to_string()))?;
+    }
+    let answer = client.offsets_for_times(list, WAIT).map_err(|e| failed(e.to_string()).with_source(e))?;
+    let mut ends = vec![None; partitions];
+    for element in answer.elements() {
+        let place = usize::try_from(element.partition()).ok().and_then(|at| ends.get_mut(at));
+        if let (Some(place), Offset::Offset(end)) = (place, element.offset()) {
+            *place = Some(end);
+        }
+    }
+    let all: Option<Vec<i64>> = ends.into_iter().collect();
+    all.ok_or_else(|| failed("a partition has none".to_owned()))
 }
 
 fn ask(client: &BaseConsumer<Callbacks>, part: &Part) -> Result<TopicNow> {

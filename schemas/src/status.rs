@@ -118,6 +118,25 @@ pub enum LaneState {
     Retrying,
     /// It stands still until somebody changes something; see `error`.
     Paused,
+    /// It stands until another lane has come further; see `waiting`.
+    Waiting,
+    /// Another lane applies its events together with its own; see `waiting`.
+    Joined,
+}
+
+/// The lane that another one waits for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Waiting {
+    /// Topic of the lane that has to come further, or that leads.
+    pub for_topic: String,
+    /// Its partition.
+    pub for_partition: i32,
+    /// Ordinal of the event in front of which the waiting lane stands; of a joined one, up to which it is.
+    pub ordinal: i64,
+    /// Since when, milliseconds since 1970-01-01 UTC.
+    pub since: i64,
+    /// Why it waits, and how far the other lane is.
+    pub why: String,
 }
 
 /// What a lane did since this worker took it.
@@ -174,6 +193,9 @@ pub struct LaneStatus {
     /// Whether events are written a second time, after a position was set back.
     #[serde(default)]
     pub replaying: bool,
+    /// The lane that it waits for, or that leads it.
+    #[serde(default)]
+    pub waiting: Option<Waiting>,
     /// What is wrong, if something is.
     pub error: Option<ErrorStatus>,
 }
@@ -308,6 +330,14 @@ impl StatusBoard {
         let mut entries = self.lock();
         entries.pipelines.remove(name);
         entries.lane_meters.remove(name);
+    }
+
+    /// What is wrong with a lane that is on the board.
+    pub fn lane_error(&self, pipeline: &str, topic: &str, partition: i32) -> Option<ErrorStatus> {
+        let entries = self.lock();
+        let lanes = &entries.pipelines.get(pipeline)?.lanes;
+        let at = lanes.binary_search_by(|l| (l.topic.as_str(), l.partition).cmp(&(topic, partition))).ok()?;
+        lanes.get(at)?.error.clone()
     }
 
     /// Changes a lane's entry, which is made when it is not there, as is its pipeline's.

@@ -37,7 +37,7 @@ const TURN: usize = 2_000;
 /// Longest park. Everything that matters unparks; this is for what librdkafka does not announce.
 const PARK: Duration = Duration::from_millis(100);
 /// How often the consumer's positions are asked for after there was something new.
-const MARK_EVERY: Duration = Duration::from_millis(250);
+const MARK_EVERY: Duration = Duration::from_millis(100);
 /// How often offsets are committed to the group, for lag tools.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long a revocation waits for batches in flight; the whole group waits with it.

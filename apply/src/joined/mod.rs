@@ -36,7 +36,7 @@ use crate::pool::{Backoff, Pooled};
 use crate::settings::News;
 use crate::target::join::{self, Standing};
 use crate::target::mapping::TableMapping;
-use crate::target::progress::LaneKey;
+use crate::target::progress::{Lane, LaneKey};
 
 /// How often a lane that stands by looks at its row, when the set is soon over and when it stays.
 const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
@@ -147,7 +147,7 @@ impl LaneTask {
         if let Some(next_offset) = next_offset {
             self.handle.committed.store(next_offset, Ordering::Relaxed);
         }
-        self.report.stands_by(leader, next_offset);
+        self.report.stands_by((leader, set.until), next_offset);
         Ok(set.ordered || until.is_some())
     }
 
@@ -167,9 +167,10 @@ impl LaneTask {
         if of_topic.is_some() { Err(Turn::Again) } else { Ok(()) }
     }
 
-    /// Whether rows of different lanes of the topic may conflict.
+    /// Whether the lanes of the topic cannot go each by itself: they replay, and rows of different ones may conflict.
     pub(crate) fn must_join(&self, mappings: &[TableMapping]) -> bool {
-        self.state.partitions > 1 && mappings.iter().any(TableMapping::lanes_may_conflict)
+        let replays = self.state.held.as_ref().is_some_and(Lane::is_replaying);
+        self.state.partitions > 1 && replays && mappings.iter().any(TableMapping::lanes_may_conflict)
     }
 
     /// Joins the lanes of the topic for good; no transaction may be open.

@@ -28,6 +28,8 @@ use crate::target::writer::{self, BatchOutcome, Destination, WriteError};
 const PASS_EVERY: Duration = Duration::from_secs(1);
 /// How often an idle lane that would lead looks whether the lanes of its topic were joined; one with events finds out by them.
 const JOINED_EVERY: Duration = Duration::from_millis(500);
+/// The same where siblings may wait for this lane: they see from it that there is nothing more in front of them.
+const PASS_SOON: Duration = Duration::from_millis(100);
 /// After so many events that the lane's start does not contain, none comes any more that it does: a position in a binlog
 /// is behind all that it contains, but for the few that a replica commits out of order.
 const BEYOND_START: u64 = 1000;
@@ -62,11 +64,16 @@ impl LaneTask {
         let mut last_write = Instant::now();
         let mut look_at = last_write + JOINED_EVERY;
         loop {
-            let wake = self.wait(last_write + PASS_EVERY, look_at).await;
+            if let Err(turn) = self.before_retry(table).await {
+                return turn;
+            }
+            let pass_every = if self.state.partitions > 1 { PASS_SOON } else { PASS_EVERY };
+            let wake = self.wait(last_write + pass_every, look_at).await;
             let stop = self.handle.stop.clone();
             let pool = Arc::clone(&self.settings.config().pool);
             // A lane that is not to share a transaction is not given one of others.
-            let joins = self.state.alone == 0 && matches!(wake, Wake::Records | Wake::Pass(_));
+            let joins =
+                self.state.alone == 0 && self.state.deferred.is_none() && matches!(wake, Wake::Records | Wake::Pass(_));
             let connection =
                 async { if joins { pool.join(&self.table).await } else { pool.acquire(&self.table).await } };
             let pooled = match wake {
@@ -176,7 +183,7 @@ impl LaneTask {
     }
 
     /// Takes the next thing from the queue; false when there was nothing.
-    fn take_one(&mut self) -> bool {
+    pub(crate) fn take_one(&mut self) -> bool {
         let taken = match self.handle.queue.take() {
             Taken::Chunk(chunk) => {
                 self.state.intake.add(chunk);
@@ -227,15 +234,23 @@ impl LaneTask {
             end_of_others(pooled).await?;
             return Err(self.join_for_good(pooled).await);
         }
+        let (policies, gathers_to) = (self.policies(table.policies), self.gathers_to());
         let state = &mut self.state;
         let Some(held) = state.held.as_mut() else { return Err(Turn::Again) };
         held.set_document_version(self.settings.config().version);
         let more = !state.intake.is_quiet() && !state.intake.fills(&table.limits);
-        let before = Before { lane: held, more };
-        let mut cut =
-            cut(&state.intake, plan.schema, &plan.decoder, &table.limits.within_backlog(state.intake.len()), before);
+        let before = Before { lane: held, more, to: gathers_to };
+        let limits = match gathers_to {
+            Some(_) => table.limits.whole(),
+            None => table.limits.within_backlog(state.intake.len()),
+        };
+        let mut cut = cut(&state.intake, plan.schema, &plan.decoder, &limits, before);
         let size = Size { rows: cut.records, bytes: cut.bytes };
-        let alone = state.alone > 0 || cut.stop.is_some() || cut.batch.is_empty() || held.replay().start.is_some();
+        let alone = state.alone > 0
+            || state.deferred.is_some()
+            || cut.stop.is_some()
+            || cut.batch.is_empty()
+            || held.replay().start.is_some();
         let shares = !alone && pooled.admits(size, limit(table));
         if !shares {
             end_of_others(pooled).await?;
@@ -252,7 +267,7 @@ impl LaneTask {
             let mark = state.intake.mark().filter(|_| records == state.intake.len()).unwrap_or(next_offset);
             let to = (mark.max(next_offset), cut.ordinal);
             let (repeats, source_ts_ms) = (cut.repeats, cut.source_ts_ms);
-            let of = |mapping| Destination { mapping, policies: table.policies };
+            let of = |mapping| Destination { mapping, policies };
             let destinations: Vec<Destination<'_>> = plan.mappings.iter().map(of).collect();
             let written = tokio::select! {
                 biased;
@@ -265,8 +280,12 @@ impl LaneTask {
             let of = |outcome| Written { next_offset: to.0, outcome, repeats, source_ts_ms };
             let outcome = match written.way {
                 Way::Open(outcome) => return Ok(Some(Part { to, records, size, written: Some(of(outcome)) })),
-                Way::Alone(written) => self.settle(written)?,
+                Way::Alone(written) => match self.settle(written)? {
+                    Some(outcome) => outcome,
+                    None => return Ok(None),
+                },
             };
+            self.passed_conflict();
             self.state.intake.consume(records);
             self.moved(to.0, to.1);
             self.show_replay();
@@ -298,7 +317,9 @@ impl LaneTask {
             Border::Until => {
                 let to = (held.replay().until, held.ordinal());
                 let reached = writer::advance(pooled.session(), held, to).await;
-                self.settle(reached.map(|()| BatchOutcome::default()))?;
+                if self.settle(reached.map(|()| BatchOutcome::default()))?.is_none() {
+                    return Err(Turn::Again);
+                }
                 self.report.passed_to(to.0);
             }
         }
@@ -325,13 +346,18 @@ impl LaneTask {
         self.report.replays(self.state.held.as_ref().is_some_and(Lane::is_replaying));
     }
 
-    /// What an unwritten batch means for the lane.
-    fn settle(&mut self, written: Result<BatchOutcome, WriteError>) -> Result<BatchOutcome, Turn> {
+    /// What an unwritten batch means for the lane; `None`: it stands in front of an event that is tried again.
+    fn settle(&mut self, written: Result<BatchOutcome, WriteError>) -> Result<Option<BatchOutcome>, Turn> {
         Err(match written {
-            Ok(outcome) => return Ok(outcome),
-            Err(WriteError::Paused { at_offset, error, outcome }) => {
+            Ok(outcome) => return Ok(Some(outcome)),
+            Err(WriteError::Paused { at_offset, ordinal, error, outcome }) => {
                 self.report.wrote(&Written { next_offset: at_offset, outcome, repeats: 0, source_ts_ms: None });
-                self.handle.committed.store(at_offset, std::sync::atomic::Ordering::Relaxed);
+                let before = self.state.held.as_ref().map_or(-1, Lane::ordinal);
+                self.moved(at_offset, before);
+                if self.defers(ordinal, &error) {
+                    self.state.intake.consume_before(at_offset);
+                    return Ok(None);
+                }
                 Turn::Paused(error)
             }
             Err(WriteError::Refused(error)) => Turn::Paused(error),
@@ -355,7 +381,9 @@ impl LaneTask {
                 self.end_part(part, limit(table), pooled).await
             }
             Way::Alone(passed) => {
-                self.settle(passed)?;
+                if self.settle(passed)?.is_none() {
+                    return Err(Turn::Again);
+                }
                 pooled.give_back();
                 self.passed(to);
                 Ok(())

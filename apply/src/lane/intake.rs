@@ -92,6 +92,18 @@ impl Intake {
         }
     }
 
+    /// Forgets the records before an offset: they are committed.
+    pub(crate) fn consume_before(&mut self, offset: i64) {
+        let count = self.records().take_while(|record| record.offset < offset).count();
+        self.consume(count);
+    }
+
+    /// The offset behind the last record, or where the consumer stands when that is known.
+    pub(crate) fn reaches(&self) -> Option<i64> {
+        let last = || self.chunks.back().and_then(|chunk| chunk.get(chunk.len().checked_sub(1)?));
+        self.mark.or_else(|| last().map(|record| record.offset + 1))
+    }
+
     fn records(&self) -> impl Iterator<Item = RecordRef<'_>> {
         let chunks = self.chunks.iter().enumerate();
         chunks.flat_map(|(at, chunk)| {
@@ -126,6 +138,11 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// The limits for a batch that is to hold all that there is.
+    pub(crate) fn whole(self) -> Self {
+        Self { rows: self.hard_rows, bytes: self.hard_bytes, ..self }
+    }
+
     /// The limits for a batch when so many records wait: larger batches are cheaper per row, and a lane that is behind
     /// has nothing to gain from small ones. A fifth is left for the last transaction to end in.
     pub(crate) fn within_backlog(self, waiting: usize) -> Self {
@@ -144,6 +161,8 @@ pub(crate) struct Before<'b> {
     pub(crate) lane: &'b Lane,
     /// Whether the rest of the last transaction may still come, so that it should wait for the next batch.
     pub(crate) more: bool,
+    /// The batch must not go beyond this ordinal.
+    pub(crate) to: Option<i64>,
 }
 
 /// What the lane has to do before the event that ended an empty batch.
@@ -237,6 +256,9 @@ pub(crate) fn cut<'a>(
         };
         if let Some(border) = border(before.lane, record.offset, &head) {
             cut.border = (cut.records == 0).then_some(border);
+            break;
+        }
+        if before.to.is_some_and(|to| head.ordinal > to) {
             break;
         }
         let same = cut.records > 0 && head.gtid.is_some() && head.gtid == last_gtid;

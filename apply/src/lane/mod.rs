@@ -26,6 +26,7 @@ pub(crate) mod plans;
 pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod shared;
+pub(crate) mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -44,6 +45,7 @@ use crate::joined::Role;
 use crate::lane::intake::Intake;
 use crate::lane::plans::Plans;
 use crate::lane::report::Report;
+use crate::lane::waiting::Deferred;
 use crate::pool::{Backoff, Pooled};
 use crate::settings::{Settings, refused};
 use crate::target::failure::Failure;
@@ -95,6 +97,8 @@ pub(crate) struct Progress {
     pub(crate) beyond_start: u64,
     /// So many batches are still to be written without others in their transaction.
     pub(crate) alone: u32,
+    /// The event in front of which the lane stands because it conflicts.
+    pub(crate) deferred: Option<Deferred>,
     tokens: Tokens,
 }
 
@@ -279,6 +283,7 @@ impl LaneTask {
         }
         inquiry::check_position(&self.part, claimed.next_offset, &claimed.topic_id, &now)?;
         self.state.plans.clear();
+        self.state.deferred = None;
         self.handle.committed.store(claimed.next_offset, Ordering::Relaxed);
         let at = (claimed.next_offset, claimed.ordinal);
         if self.state.continues != Some(at) {

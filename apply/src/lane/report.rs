@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use schemas::Error;
-use schemas::status::{ErrorStatus, LaneState, LaneStatus, StatusBoard};
+use schemas::status::{ErrorStatus, LaneState, LaneStatus, StatusBoard, Waiting};
 
 use crate::consumer::lanes::Part;
 use crate::lane::batches::Written;
@@ -39,7 +39,7 @@ impl Report {
             lane.state = LaneState::Running;
             lane.next_offset = Some(next_offset);
             lane.end_offset = Some(end_offset.max(next_offset));
-            lane.error = None;
+            (lane.error, lane.waiting) = (None, None);
         });
     }
 
@@ -95,17 +95,42 @@ impl Report {
     }
 
     /// Another lane leads this one; it stands here.
-    pub(crate) fn stands_by(&self, leader: &str, next_offset: Option<i64>) {
+    pub(crate) fn stands_by(&self, (leader, until): (&str, Option<i64>), next_offset: Option<i64>) {
+        let (for_topic, why) = (leader.to_owned(), "it applies the events of several lanes in one order".to_owned());
         self.metrics.paused.set(0);
         if let Some(next_offset) = next_offset {
             self.metrics.next_offset.set(next_offset);
         }
         tracing::trace!(topic = self.part.topic, partition = self.part.partition, leader, "stands by");
         self.change(|lane| {
-            lane.state = LaneState::Running;
+            let since = match &lane.waiting {
+                Some(waiting) if lane.state == LaneState::Joined => waiting.since,
+                _ => now_ms(),
+            };
+            lane.state = LaneState::Joined;
             lane.next_offset = next_offset.or(lane.next_offset);
             lane.error = None;
+            lane.waiting =
+                Some(Waiting { for_topic, for_partition: 0, ordinal: until.unwrap_or(i64::MAX), since, why });
         });
+    }
+
+    /// The lane stands until another has come further.
+    pub(crate) fn waits(&self, waiting: &Waiting) {
+        self.change(|lane| {
+            lane.state = LaneState::Waiting;
+            (lane.error, lane.waiting) = (None, Some(waiting.clone()));
+        });
+    }
+
+    /// What another lane of the topic has stopped with, when this worker has it.
+    pub(crate) fn error_of(&self, partition: i32) -> Option<ErrorStatus> {
+        self.board.lane_error(&self.pipeline, &self.part.topic, partition)
+    }
+
+    /// The lane waits no longer.
+    pub(crate) fn goes_on(&self) {
+        self.change(|lane| (lane.state, lane.waiting) = (LaneState::Running, None));
     }
 
     /// Whether the lane replays.
@@ -131,7 +156,7 @@ impl Report {
         self.metrics.paused.set(1);
         self.change(|lane| {
             lane.state = LaneState::Paused;
-            lane.error = None;
+            (lane.error, lane.waiting) = (None, None);
         });
     }
 
@@ -141,7 +166,7 @@ impl Report {
             // The same trouble keeps its beginning.
             let same = lane.error.as_ref().filter(|e| e.code == status.code && e.message == status.message);
             lane.error = Some(same.cloned().unwrap_or(status));
-            lane.state = state;
+            (lane.state, lane.waiting) = (state, None);
         });
     }
 

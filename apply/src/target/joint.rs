@@ -241,7 +241,7 @@ impl<'a> Joint<'_, 'a> {
         let (change, lane) = (&stretch.batch.changes()[index], stretch.lanes[index]);
         let row = if change.op == Op::Create { stretch.batch.after(index) } else { stretch.batch.before(index) };
         let (mapping, key) = (stretch.destinations[to].mapping, self.lanes[lane].key().clone());
-        let at_offset = change.offset;
+        let (at_offset, ordinal) = (change.offset, change.ordinal);
         let message =
             format!("{} {} at offset {at_offset} of {key}: {what}", mapping.target, mapping.describe_key(row));
         let mut statements = Vec::new();
@@ -254,7 +254,10 @@ impl<'a> Joint<'_, 'a> {
             return error;
         }
         match self.commit(&back, &outcome).await {
-            Ok(()) => JointError::Write(WriteError::Paused { at_offset, error: Error::new(code, message), outcome }),
+            Ok(()) => {
+                let error = Error::new(code, message);
+                JointError::Write(WriteError::Paused { at_offset, ordinal, error, outcome })
+            }
             Err(error) => error,
         }
     }

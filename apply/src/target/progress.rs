@@ -215,11 +215,12 @@ impl Lane {
         ordinal: i64,
     ) -> Result<(), Failure> {
         let mut set = format!(
-            "`{}` = {generation}, `{}` = {}, `{}` = {ordinal}",
+            "`{}` = {generation}, `{}` = {}, `{}` = {ordinal}, `{}` = NULL",
             column::GENERATION,
             column::REPLAY_PAST,
             text(past),
             column::ORDINAL,
+            column::PENDING_ORDINAL,
         );
         if !self.is_replaying() {
             set = format!("{set}, {}", no_counts());
@@ -284,8 +285,17 @@ impl Lane {
 
     /// Text of the UPDATE that moves the progress row from `from` to `to` (offset, ordinal); it must find one row.
     pub(crate) fn advance_sql(&self, from: i64, to: (i64, i64)) -> String {
+        self.move_sql(from, to, "NULL")
+    }
+
+    /// The same, where the lane then stands in front of an event of this ordinal.
+    pub(crate) fn stand_sql(&self, from: i64, to: (i64, i64), pending: i64) -> String {
+        self.move_sql(from, to, &pending.to_string())
+    }
+
+    fn move_sql(&self, from: i64, to: (i64, i64), pending: &str) -> String {
         format!(
-            "UPDATE {} SET `{}` = {}, `{}` = {}, `{}` = {}, `{}` = NULL WHERE {}",
+            "UPDATE {} SET `{}` = {}, `{}` = {}, `{}` = {}, `{}` = {pending} WHERE {}",
             self.table,
             column::NEXT_OFFSET,
             to.0,
@@ -321,6 +331,16 @@ impl Lane {
     pub(crate) fn committed(&mut self, (next_offset, ordinal): (i64, i64)) {
         self.next_offset = next_offset;
         self.ordinal = ordinal;
+    }
+
+    /// The token by which the lane is owned.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Whether a token is this lane's.
+    pub(crate) fn is_owner(&self, token: &str) -> bool {
+        self.token == token
     }
 
     /// The error of a lane that somebody else owns.

@@ -47,16 +47,16 @@ impl Rows<'_, '_> {
         let Some(change) = batch.changes().get(index) else { return Ok(()) };
         let (before, after) = (batch.before(index), batch.after(index));
         match change.op {
-            Op::Create => self.insert(after, outcome).await,
+            Op::Create => self.insert(change.ordinal, after, outcome).await,
             Op::Update => self.update(before, after, outcome).await,
             Op::Delete => self.delete(before, outcome).await,
         }
     }
 
-    async fn insert(&mut self, after: &[Datum<'_>], outcome: &mut BatchOutcome) -> Result<(), Halt> {
+    async fn insert(&mut self, ordinal: i64, after: &[Datum<'_>], outcome: &mut BatchOutcome) -> Result<(), Halt> {
         match self.try_insert(after).await {
             Ok(_) => outcome.inserted += 1,
-            Err(Halt::Conflict(Code::RowExists, what)) => {
+            Err(Halt::Conflict(Code::RowExists, what)) if !self.policies.defers(ordinal) => {
                 self.existing(after, what, outcome).await?;
             }
             Err(halt) => return Err(halt),

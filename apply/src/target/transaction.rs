@@ -176,7 +176,7 @@ impl<'a> Transaction<'_, 'a> {
         Ok(())
     }
 
-    /// Commits what came before the event at `index` with the progress at it.
+    /// Commits what came before the event at `index` with the progress in front of it.
     async fn pause(
         &mut self,
         index: usize,
@@ -201,7 +201,8 @@ impl<'a> Transaction<'_, 'a> {
             None => self.lane.ordinal(),
         };
         let back = (at_offset, ordinal);
-        let sql = self.lane.advance_sql(moved_to.0, back);
+        let pending = change.ordinal;
+        let sql = self.lane.stand_sql(moved_to.0, back, pending);
         match self.session.run(sql).await {
             Ok(1) => {}
             Ok(_) => {
@@ -211,7 +212,7 @@ impl<'a> Transaction<'_, 'a> {
             Err(failure) => return self.give_up(failure).await,
         }
         match self.commit(back, &outcome).await {
-            Ok(()) => WriteError::Paused { at_offset, error: Error::new(code, message), outcome },
+            Ok(()) => WriteError::Paused { at_offset, ordinal: pending, error: Error::new(code, message), outcome },
             Err(error) => error,
         }
     }

@@ -32,11 +32,21 @@ pub struct Policies {
     pub missing_row: MissingRow,
     /// A row to insert is there already, by the table's key.
     pub existing_row: ExistingRow,
+    /// Of events beyond this ordinal a row that exists is no matter for the policy yet: another lane of the topic may be
+    /// about to take it away. `None`: no other lane can.
+    pub settled: Option<i64>,
+}
+
+impl Policies {
+    /// Whether a row that is in the way of this event stops the batch, whatever the policy.
+    pub(crate) fn defers(&self, ordinal: i64) -> bool {
+        self.settled.is_some_and(|settled| ordinal > settled)
+    }
 }
 
 impl From<&RowSettings> for Policies {
     fn from(settings: &RowSettings) -> Self {
-        Self { missing_row: settings.missing_row, existing_row: settings.existing_row }
+        Self { missing_row: settings.missing_row, existing_row: settings.existing_row, settled: None }
     }
 }
 
@@ -87,6 +97,8 @@ pub enum WriteError {
     Paused {
         /// Offset of the event.
         at_offset: i64,
+        /// Its ordinal.
+        ordinal: i64,
         /// Why, with the table, the key and the offset.
         error: Error,
         /// What the events before it did.

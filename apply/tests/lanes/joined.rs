@@ -7,6 +7,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use schemas::request::{OutcomeState, SeekTo};
 
+use schemas::status::LaneState;
+
 use crate::frozen::Process;
 use crate::world::Change::{self, Delete, Insert, Update};
 use crate::world::{Row, Worker, World, wait_for};
@@ -213,6 +215,13 @@ async fn an_event_that_cannot_be_applied_stops_all_in_front_of_it() {
     let worker = Worker::start(&world.name).await;
     let good = world.publish_at(&[(1, Insert((1, "a"))), (2, Insert((2, "b")))]);
     world.wait_for_rows(&[(1, "a"), (2, "b")]).await;
+    let schema = world.schema();
+    world.run(&format!("UPDATE `{schema}`.progress SET joined_until = {}, owner = ''", i64::MAX)).await;
+    wait_for("the lanes are joined", || async {
+        let joined = |partition| worker.lane_of(partition).is_some_and(|lane| lane.state == LaneState::Joined);
+        if joined(1) && joined(2) { Ok(()) } else { Err(worker.lanes()) }
+    })
+    .await;
     // The row is not there; what comes before it is applied, in all partitions, what comes behind it in none.
     world.publish_at(&[
         (0, Insert((3, "c"))),
@@ -229,7 +238,6 @@ async fn an_event_that_cannot_be_applied_stops_all_in_front_of_it() {
     let at = world.standing(1).await.expect("a row");
     assert_eq!(at.1, good - 10, "in front of the update");
     // Put right by hand, all go on.
-    let schema = world.schema();
     world.run(&format!("INSERT INTO `{schema}`.tb_user2 VALUES (4, 'x')")).await;
     world.pipeline("").await;
     world.wait_for_rows(&[(1, "a"), (3, "c"), (4, "y"), (6, "f")]).await;

@@ -1,6 +1,7 @@
 //! Apply against real servers: Kafka, ZooKeeper and a target, named by `OTTER_SERVERS_…`, which `./deploy/test` sets.
 
 mod basics;
+mod deferral;
 mod frozen;
 mod groups;
 mod handles;

@@ -587,6 +587,11 @@ impl Worker {
         self.lanes().into_iter().next()
     }
 
+    /// The lane of a partition, when this worker has it.
+    pub(crate) fn lane_of(&self, partition: i32) -> Option<LaneStatus> {
+        self.lanes().into_iter().find(|lane| lane.partition == partition)
+    }
+
     /// The lanes that this worker has.
     pub(crate) fn lanes(&self) -> Vec<LaneStatus> {
         self.board.snapshot().pipelines.into_iter().flat_map(|p| p.lanes).collect()

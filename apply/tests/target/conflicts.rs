@@ -33,7 +33,7 @@ async fn expect_pause(server: Server, name: &str, policies: Policies, events: &[
     let mut session = place.session().await;
     let (mut lane, _) = place.claim(&mut session, &token(1)).await.expect("as the test has it");
     match write(&mut session, &mut lane, &mapping, policies, events).await {
-        Err(WriteError::Paused { at_offset, error, outcome }) => {
+        Err(WriteError::Paused { at_offset, error, outcome, .. }) => {
             assert_eq!((at_offset, error.code()), (offset, code), "{error}");
             let mut before = events.iter().filter(|e| e.offset < offset);
             assert_eq!(outcome.events, before.clone().count() as u64);
@@ -79,7 +79,7 @@ async fn a_missing_row_pauses_right_before_it(server: Server) {
 /// A row that stands in the way by another unique index is nothing that a policy for the key could settle.
 async fn another_unique_value_pauses_under_every_policy(server: Server) {
     for (i, existing_row) in [ExistingRow::Error, ExistingRow::Overwrite, ExistingRow::Ignore].into_iter().enumerate() {
-        let policies = Policies { missing_row: MissingRow::Overwrite, existing_row };
+        let policies = Policies { missing_row: MissingRow::Overwrite, existing_row, ..Policies::default() };
         let events = [Event::create(0, &row(8, 80, "before")), Event::create(1, &row(9, 20, "secret"))];
         expect_pause(server, &format!("unique_insert{i}"), policies, &events, 1, Code::RowExists).await;
         let events =
@@ -124,7 +124,8 @@ fn odd_events() -> [Event; 4] {
 }
 
 async fn overwrite_makes_the_event_win(server: Server) {
-    let policies = Policies { missing_row: MissingRow::Overwrite, existing_row: ExistingRow::Overwrite };
+    let policies =
+        Policies { missing_row: MissingRow::Overwrite, existing_row: ExistingRow::Overwrite, ..Policies::default() };
     let (outcome, rows) = outcome_of(server, "overwrite", policies, &odd_events()).await;
     assert_eq!(rows, ["1|11|new", "7|71|seven"]);
     let expected = BatchOutcome {
@@ -141,7 +142,8 @@ async fn overwrite_makes_the_event_win(server: Server) {
 }
 
 async fn ignore_skips_and_counts(server: Server) {
-    let policies = Policies { missing_row: MissingRow::Ignore, existing_row: ExistingRow::Ignore };
+    let policies =
+        Policies { missing_row: MissingRow::Ignore, existing_row: ExistingRow::Ignore, ..Policies::default() };
     let (outcome, rows) = outcome_of(server, "ignore", policies, &odd_events()).await;
     assert_eq!(rows, ["1|10|one"]);
     let expected = BatchOutcome {
@@ -165,7 +167,8 @@ async fn keys_are_compared_bytewise(server: Server) {
     let mapping = place.mapping(&[column("k", DatumKind::Text), column("v", DatumKind::Text)], "t").await;
     let mut session = place.session().await;
     let (mut lane, _) = place.claim(&mut session, &token(1)).await.expect("as the test has it");
-    let policies = Policies { missing_row: MissingRow::Ignore, existing_row: ExistingRow::Error };
+    let policies =
+        Policies { missing_row: MissingRow::Ignore, existing_row: ExistingRow::Error, ..Policies::default() };
     let row = |k: &str, v: &str| vec![text(k), text(v)];
     let events = [
         Event::delete(0, &row("a", "x")),

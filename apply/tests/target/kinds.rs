@@ -312,7 +312,7 @@ async fn values_that_would_change_are_refused(server: Server) {
         let events =
             [Event::create(offset, &row(offset, None)), Event::create(offset + 1, &row(offset + 1, Some(&value)))];
         match write(&mut session, &mut lane, &mapping, Policies::default(), &events).await {
-            Err(WriteError::Paused { at_offset, error, outcome }) => {
+            Err(WriteError::Paused { at_offset, error, outcome, .. }) => {
                 assert_eq!((at_offset, error.code(), outcome.inserted), (offset + 1, code, 1), "{what}: {error}");
                 let message = error.to_string();
                 assert!(message.contains(&format!("id={}", offset + 1)), "{what}: {message}");

@@ -47,7 +47,7 @@ async fn a_conflict_at_one_pauses_all(server: Server) {
         [Event::create(0, &row(1, "x")), Event::create(1, &row(2, "taken")), Event::create(2, &row(3, "behind"))];
     let paused = write_to_all(&mut session, &mut lane, &to, &batch(&events), (3, 25)).await;
     match paused {
-        Err(WriteError::Paused { at_offset, error, outcome }) => {
+        Err(WriteError::Paused { at_offset, error, outcome, .. }) => {
             assert_eq!((at_offset, error.code()), (1, Code::RowExists), "{error}");
             assert!(error.message().contains(".b id=2"), "{error}");
             assert_eq!((outcome.events, outcome.inserted), (1, 2));

@@ -253,7 +253,7 @@ async fn values_that_would_change_are_refused(server: Server) {
         row[at] = value;
         let events = [Event::create(offset, &good), Event::create(offset + 1, &row)];
         match write(&mut session, &mut lane, &mapping, Policies::default(), &events).await {
-            Err(WriteError::Paused { at_offset, error, outcome }) => {
+            Err(WriteError::Paused { at_offset, error, outcome, .. }) => {
                 assert_eq!(
                     (at_offset, error.code(), outcome.inserted),
                     (offset + 1, Code::TargetRefused, 1),

@@ -1,7 +1,7 @@
 //! The status for people: tables, then everything that is wrong with its remedy.
 
 use schemas::documents::State;
-use schemas::status::{ErrorStatus, LaneState, PipelineState, SourceState};
+use schemas::status::{ErrorStatus, LaneState, PipelineState, SourceState, Waiting};
 
 use crate::table::align;
 use admin::control::status::{Lane, Origin, Pipeline, Source, Status, Worker, behind};
@@ -88,6 +88,8 @@ fn lane(pipeline: &Pipeline, lane: &Lane) -> Vec<String> {
         LaneState::Retrying => "retrying",
         LaneState::Paused if l.error.is_none() => "paused",
         LaneState::Paused => "stopped",
+        LaneState::Waiting => "waiting",
+        LaneState::Joined => "joined",
     };
     let number = |n: Option<i64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     vec![
@@ -110,6 +112,15 @@ fn lag(millis: Option<i64>) -> String {
     }
 }
 
+/// What a lane waits for, and what stands in the way of the lane that it waits for.
+fn waits(subject: &str, lanes: &[Lane], waiting: &Waiting) -> String {
+    let Waiting { for_topic, for_partition, ordinal, why, .. } = waiting;
+    let other = lanes.iter().find(|l| l.status.topic == *for_topic && l.status.partition == *for_partition);
+    let error = other.and_then(|l| l.status.error.as_ref());
+    let stopped = error.map(|e| format!("\n  which has stopped: {}: {}", e.code, e.message)).unwrap_or_default();
+    format!("{subject}: waits in front of ordinal {ordinal} for {for_topic}[{for_partition}]: {why}{stopped}\n")
+}
+
 fn problems(status: &Status) -> Vec<String> {
     let problem =
         |subject: String, e: &ErrorStatus| format!("{subject}: {}: {}\n  remedy: {}\n", e.code, e.message, e.remedy);
@@ -123,6 +134,7 @@ fn problems(status: &Status) -> Vec<String> {
         for lane in &pipeline.lanes {
             let subject = format!("{name}, {}[{}]", lane.status.topic, lane.status.partition);
             problems.extend(lane.status.error.iter().map(|e| problem(subject.clone(), e)));
+            problems.extend(lane.status.waiting.iter().map(|w| waits(&subject, &pipeline.lanes, w)));
         }
     }
     problems
