@@ -435,7 +435,7 @@ async fn events_without_keys_stay_in_order(server: Server) {
     ];
     let paused = write(&mut session, &mut lane, &mapping, Policies::default(), &events).await;
     match paused {
-        Err(WriteError::Paused { at_offset: 2004, error, outcome }) => {
+        Err(WriteError::Paused { at_offset: 2004, error, outcome, .. }) => {
             assert_eq!((error.code(), outcome.events), (Code::RowMissing, 4));
             let message = error.to_string();
             assert!(message.contains("(a row without key) at offset 2004") && !message.contains("gone"), "{message}");
