@@ -10,7 +10,7 @@ use std::fmt;
 /// The most partitions of a topic.
 const MOST_PARTITIONS: u32 = 8;
 /// Whether there are tables without any key.
-const KEYLESS: bool = false;
+const KEYLESS: bool = true;
 /// Values of a column.
 const VALUES: u32 = 40;
 
