@@ -11,13 +11,14 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
+use schemas::barrier::{Barrier, BarrierKind};
 use schemas::decode::EventDecoder;
 use schemas::kafka::KafkaOptions;
 use schemas::{Code, Error, Result, framing};
 use tokio::runtime::Handle;
 
 use crate::consumer::lanes::Part;
-use crate::consumer::{Callbacks, inquiry_config};
+use crate::consumer::{Callbacks, inquiry_config, is_barrier, payload_of};
 
 /// How long a record may take to come.
 const WAIT: Duration = Duration::from_secs(10);
@@ -43,6 +44,8 @@ pub(crate) struct Facts {
     pub(crate) pos: i64,
     /// Whether the record has a key.
     pub(crate) keyed: bool,
+    /// Whether it is no event but a barrier, and then its kind.
+    pub(crate) barrier: Option<BarrierKind>,
 }
 
 /// A reader of one partition.
@@ -83,14 +86,27 @@ impl Explorer {
     /// `OT4001` without an answer, `OT4006` when a record is no event, `OT4005` when its schema is not known.
     pub(crate) fn at(&mut self, offset: i64, end: i64) -> Result<Option<Facts>> {
         let mut found = None;
-        self.scan(offset, end, |facts| {
+        self.events(offset, end, |facts| {
             found = Some(facts);
             true
         })?;
         Ok(found)
     }
 
-    /// The last record before an offset, from `low` on.
+    /// The kind and the position of the barrier that is the first record at an offset or behind it, before `end`.
+    ///
+    /// # Errors
+    /// As [`Explorer::at`].
+    pub(crate) fn barrier(&mut self, offset: i64, end: i64) -> Result<Option<(BarrierKind, (i32, i64))>> {
+        let mut found = None;
+        self.scan(offset, end, |facts| {
+            found = facts.barrier.map(|kind| (kind, (facts.generation, facts.ordinal)));
+            true
+        })?;
+        Ok(found)
+    }
+
+    /// The last record before an offset, from `low` on; a barrier too, as it has a place among the events.
     ///
     /// # Errors
     /// As [`Explorer::at`].
@@ -125,7 +141,7 @@ impl Explorer {
             }
         }
         let mut first = None;
-        self.scan((from - LOOK_BACK).max(low), high, |facts| {
+        self.events((from - LOOK_BACK).max(low), high, |facts| {
             let found = holds(&facts);
             if found {
                 first = Some(facts.offset);
@@ -142,12 +158,17 @@ impl Explorer {
     pub(crate) fn count(&mut self, from: i64, to: i64, limit: Duration) -> Result<(i64, bool)> {
         let until = Instant::now() + limit;
         let (mut count, mut complete) = (0, true);
-        self.scan(from, to, |_| {
+        self.events(from, to, |_| {
             count += 1;
             complete = Instant::now() < until;
             !complete
         })?;
         Ok((count, complete))
+    }
+
+    /// Hands over the events in `from..to` until `see` has enough.
+    fn events(&mut self, from: i64, to: i64, mut see: impl FnMut(Facts) -> bool) -> Result<()> {
+        self.scan(from, to, |facts| facts.barrier.is_none() && see(facts))
     }
 
     /// Hands over the records in `from..to` until `see` has enough.
@@ -178,7 +199,7 @@ impl Explorer {
                     let facts = facts(
                         (&mut self.decoders, &self.schemas, &self.runtime),
                         (offset, keyed),
-                        message.payload().unwrap_or_default(),
+                        payload_of(&message),
                     )
                     .map_err(|e| {
                         let what = format!("{topic}/{partition}: the record at offset {offset}: {}", e.message());
@@ -209,6 +230,9 @@ fn facts(
     (offset, keyed): (i64, bool),
     value: &[u8],
 ) -> Result<Facts> {
+    if is_barrier(value) {
+        return Ok(of_barrier(Barrier::from_json(value)?, offset));
+    }
     let (id, avro) = framing::split(value)?;
     let decoder = match decoders.entry(id) {
         Entry::Occupied(known) => known.into_mut(),
@@ -228,5 +252,20 @@ fn facts(
         file: head.file.to_owned(),
         pos: head.pos,
         keyed,
+        barrier: None,
     })
+}
+
+fn of_barrier(barrier: Barrier, offset: i64) -> Facts {
+    Facts {
+        offset,
+        ordinal: barrier.ordinal,
+        generation: barrier.generation,
+        time: barrier.ts_ms,
+        gtid: barrier.gtid,
+        file: barrier.file,
+        pos: i64::try_from(barrier.pos).unwrap_or(i64::MAX),
+        keyed: true,
+        barrier: Some(barrier.kind),
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use coordination::SchemaStore;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
+use schemas::barrier::BarrierKind;
 use schemas::documents::PipelineStart;
 use schemas::gtid::Gtid;
 use schemas::kafka::KafkaOptions;
@@ -155,6 +156,16 @@ impl Inquiry {
     pub(crate) async fn before(&self, part: &Part, offset: i64) -> Result<Option<Facts>> {
         let low = self.topic(part).await?.low;
         self.explore(part, move |explorer| explorer.before(offset, low)).await
+    }
+
+    /// Where in the source's order a repartition added the partition, as its first record tells.
+    ///
+    /// # Errors
+    /// As [`Explorer::at`].
+    pub(crate) async fn added_at(&self, part: &Part, now: &TopicNow) -> Result<Option<(i32, i64)>> {
+        let (low, high) = (now.low, now.high);
+        let first = self.explore(part, move |explorer| explorer.barrier(low, high)).await?;
+        Ok(first.filter(|(kind, _)| *kind == BarrierKind::Repartition).map(|(_, at)| at))
     }
 
     /// Where a lane without progress begins.

@@ -138,6 +138,7 @@ codes! {
     ReplayRefused = "OT5011", PauseTable, "Events cannot be written a second time", "Seed the table again and move its position behind the events; the message says what stands in the way.";
     PositionOutside = "OT5012", Stop, "The topic does not hold the position", "Choose a position from what the answer lists as available.";
     NotPaused = "OT5013", Stop, "The table is not paused", "Pause the pipeline, or the table's mapping, and ask again.";
+    TableTruncated = "OT5014", PauseTable, "The source's table was truncated", "Decide about the target's rows: put `truncate: apply` (they go, too) or `truncate: ignore` (they stay) into the mapping; the message says what stands in the way.";
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr::{
     self, RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS, RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS,
@@ -187,6 +188,20 @@ pub(crate) fn config(kafka: &KafkaOptions, options: &Options, group: &str, parti
         .set("fetch.max.bytes", "8388608")
         .set("check.crcs", "true");
     config
+}
+
+/// What a record says; a barrier says it in its header. Another record without a value says nothing.
+pub(crate) fn payload_of<'m>(message: &'m BorrowedMessage<'_>) -> &'m [u8] {
+    let in_header = || {
+        let headers = message.headers()?;
+        headers.iter().find(|header| header.key == schemas::barrier::HEADER).and_then(|header| header.value)
+    };
+    message.payload().or_else(in_header).unwrap_or_default()
+}
+
+/// Whether what a record says is a barrier: no framed record begins so.
+pub(crate) fn is_barrier(value: &[u8]) -> bool {
+    value.first() == Some(&b'{')
 }
 
 /// A client for questions about topics, without a group.

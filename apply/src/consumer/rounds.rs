@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 use crate::consumer::deliveries::Deliveries;
 use crate::consumer::lanes::{Additions, LaneHandle, LaneId, Lanes, Part};
 use crate::consumer::refresh::Refresh;
-use crate::consumer::{Callbacks, Mailbox, Note, Request};
+use crate::consumer::{Callbacks, Mailbox, Note, Request, payload_of};
 
 /// Messages of one lane polled before the others have their turn and notes and requests are looked at again.
 const TURN: usize = 2_000;
@@ -344,7 +344,7 @@ impl ConsumerLoop {
         let full = match polled {
             Ok(message) => {
                 self.marks.wanted = true;
-                let (key, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
+                let (key, value) = (message.key().unwrap_or_default(), payload_of(&message));
                 self.lanes.take(message.topic(), message.partition(), message.offset(), key, value)
             }
             Err(KafkaError::PartitionEOF(_)) => {

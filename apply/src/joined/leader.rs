@@ -431,7 +431,7 @@ impl Leader<'_> {
             Truncate::Ignore => return Ok(()),
             Truncate::Pause => {
                 let message = format!("{}: the source table was truncated", first.topic);
-                return Err(Error::new(Code::TargetRefused, message).into());
+                return Err(Error::new(Code::TableTruncated, message).into());
             }
             Truncate::Apply => {}
         }

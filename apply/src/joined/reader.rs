@@ -14,17 +14,15 @@ use std::time::Duration;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use schemas::kafka::KafkaOptions;
 use schemas::{Code, Error, Result};
 use tokio::sync::Notify;
 
 use crate::consumer::lanes::Part;
-use crate::consumer::{Callbacks, inquiry_config};
+use crate::consumer::{Callbacks, inquiry_config, payload_of};
 
-/// The header that makes a record without a value a barrier.
-const BARRIER: &str = "otter.barrier";
 /// How long the answer about the ends may take.
 const WAIT: Duration = Duration::from_secs(5);
 /// What librdkafka keeps of a partition, in KiB: the set's share among its partitions, within these.
@@ -226,15 +224,6 @@ fn trouble(consumer: &BaseConsumer<Callbacks>, doubtful: &mut bool, error: &Kafk
     *doubtful |= error.rdkafka_error_code().is_some_and(|code| positions.contains(&code));
     tracing::debug!(%error, "joined lanes");
     Ok(())
-}
-
-/// What a record says; a barrier says it in its header.
-fn payload_of<'m>(message: &'m BorrowedMessage<'_>) -> &'m [u8] {
-    let in_header = || {
-        let headers = message.headers()?;
-        headers.iter().find(|header| header.key == BARRIER).and_then(|header| header.value)
-    };
-    message.payload().or_else(in_header).unwrap_or_default()
 }
 
 fn failed(what: &str, error: &KafkaError) -> Error {

@@ -64,7 +64,7 @@ impl LaneTask {
         let mut last_write = Instant::now();
         let mut look_at = last_write + JOINED_EVERY;
         loop {
-            if let Err(turn) = self.before_retry(table).await {
+            if let Err(turn) = self.before_batch(table).await {
                 return turn;
             }
             let pass_every = if self.state.partitions > 1 { PASS_SOON } else { PASS_EVERY };
@@ -114,6 +114,12 @@ impl LaneTask {
             backoff.reset();
             last_write = Instant::now();
         }
+    }
+
+    /// Does what is to be done in front of the next batch, while no connection is held.
+    async fn before_batch(&mut self, table: &TablePlan) -> Result<(), Turn> {
+        self.before_retry(table).await?;
+        self.pass_barrier(table).await
     }
 
     /// Writes a batch of what waits.
@@ -220,6 +226,11 @@ impl LaneTask {
 
     /// Writes one batch. Without a part the connection is clean afterwards; with one its transaction is still open.
     async fn batch(&mut self, table: &TablePlan, pooled: &mut Pooled) -> Result<Option<Part>, Turn> {
+        if let Some(barrier) = self.state.intake.barrier() {
+            end_of_others(pooled).await?;
+            let (offset, barrier) = barrier?;
+            return self.meet(offset, barrier, pooled).await.map(|()| None);
+        }
         let schema = match self.state.intake.schema_id() {
             Some(Ok(schema)) if self.state.plans.has(schema) => schema,
             other => {
@@ -300,7 +311,7 @@ impl LaneTask {
     }
 
     /// Does what is to be done in front of the first record.
-    async fn cross(&mut self, border: Border, pooled: &mut Pooled) -> Result<(), Turn> {
+    pub(crate) async fn cross(&mut self, border: Border, pooled: &mut Pooled) -> Result<(), Turn> {
         let Some(held) = self.state.held.as_mut() else { return Err(Turn::Again) };
         match border {
             Border::Generation { offset, generation, ordinal } => {
@@ -347,7 +358,7 @@ impl LaneTask {
     }
 
     /// What an unwritten batch means for the lane; `None`: it stands in front of an event that is tried again.
-    fn settle(&mut self, written: Result<BatchOutcome, WriteError>) -> Result<Option<BatchOutcome>, Turn> {
+    pub(crate) fn settle(&mut self, written: Result<BatchOutcome, WriteError>) -> Result<Option<BatchOutcome>, Turn> {
         Err(match written {
             Ok(outcome) => return Ok(Some(outcome)),
             Err(WriteError::Paused { at_offset, ordinal, error, outcome }) => {

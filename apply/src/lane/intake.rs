@@ -8,11 +8,13 @@
 
 use std::collections::VecDeque;
 
+use schemas::barrier::Barrier;
 use schemas::decode::{Datum, EventDecoder, EventHead};
 use schemas::gtid::{Gtid, GtidPosition};
 use schemas::{Error, framing};
 
 use crate::chunk::{Chunk, RecordRef};
+use crate::consumer::is_barrier;
 use crate::lane::replay::is_past;
 use crate::target::batch::Batch;
 use crate::target::progress::Lane;
@@ -119,6 +121,18 @@ impl Intake {
     pub(crate) fn schema_id(&self) -> Option<Result<u32, Error>> {
         let record = self.records().next()?;
         Some(framing::split(record.value).map(|(id, _)| id).map_err(|e| at(record.offset, &e)))
+    }
+}
+
+impl Intake {
+    /// The barrier that is the first record, and its offset.
+    ///
+    /// # Errors
+    /// `OT4006` when it is none that this version knows; the offset is in the message.
+    pub(crate) fn barrier(&self) -> Option<Result<(i64, Barrier), Error>> {
+        let record = self.records().next().filter(|record| is_barrier(record.value))?;
+        let barrier = Barrier::from_json(record.value).map(|barrier| (record.offset, barrier));
+        Some(barrier.map_err(|e| at(record.offset, &e)))
     }
 }
 
@@ -239,6 +253,9 @@ pub(crate) fn cut<'a>(
         if whole.is_some_and(|whole| cut.records >= whole) {
             break;
         }
+        if is_barrier(record.value) {
+            break;
+        }
         let avro = match framing::split(record.value) {
             Ok((id, avro)) if id == schema => avro,
             Ok(_) => break,
@@ -288,7 +305,7 @@ pub(crate) fn cut<'a>(
 }
 
 /// What is to be done in front of an event, if anything.
-fn border(lane: &Lane, offset: i64, head: &EventHead<'_>) -> Option<Border> {
+pub(crate) fn border(lane: &Lane, offset: i64, head: &EventHead<'_>) -> Option<Border> {
     let replay = lane.replay();
     if head.generation > replay.generation {
         return Some(Border::Generation { offset, generation: head.generation, ordinal: head.ordinal });

@@ -20,6 +20,7 @@
 //! A claim after the first is made only while the row still has this lane's token, or after the group confirmed that the
 //! partition is ours; so a worker that slept through its own replacement does not take the lane back.
 
+pub(crate) mod barrier;
 pub(crate) mod batches;
 pub(crate) mod intake;
 pub(crate) mod plans;
@@ -42,6 +43,7 @@ use crate::consumer::lanes::{LaneHandle, LaneId, Part};
 use crate::consumer::{Mailbox, Request};
 use crate::inquiry::{self, Inquiry, TopicNow};
 use crate::joined::Role;
+use crate::lane::barrier::Standing;
 use crate::lane::intake::Intake;
 use crate::lane::plans::Plans;
 use crate::lane::report::Report;
@@ -50,6 +52,7 @@ use crate::pool::{Backoff, Pooled};
 use crate::settings::{Settings, refused};
 use crate::target::failure::Failure;
 use crate::target::progress::{self, Lane, LaneKey, Start};
+use crate::target::siblings::siblings;
 
 /// Wait before the group is asked again whether the partition is ours.
 const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
@@ -97,6 +100,8 @@ pub(crate) struct Progress {
     pub(crate) beyond_start: u64,
     /// So many batches are still to be written without others in their transaction.
     pub(crate) alone: u32,
+    /// The barrier in front of which the lane stands.
+    pub(crate) barrier: Option<Standing>,
     /// The event in front of which the lane stands because it conflicts.
     pub(crate) deferred: Option<Deferred>,
     tokens: Tokens,
@@ -283,7 +288,7 @@ impl LaneTask {
         }
         inquiry::check_position(&self.part, claimed.next_offset, &claimed.topic_id, &now)?;
         self.state.plans.clear();
-        self.state.deferred = None;
+        (self.state.deferred, self.state.barrier) = (None, None);
         self.handle.committed.store(claimed.next_offset, Ordering::Relaxed);
         let at = (claimed.next_offset, claimed.ordinal);
         if self.state.continues != Some(at) {
@@ -340,7 +345,11 @@ impl LaneTask {
         now: &TopicNow,
         start: &mut Start,
     ) -> Result<(), Turn> {
-        start.next_offset = self.services.inquiry.start(part, now, &table.start).await?;
+        let anywhere = matches!(table.start, PipelineStart::Earliest);
+        start.next_offset = match !anywhere && self.is_added(part, now).await? {
+            true => now.low,
+            false => self.services.inquiry.start(part, now, &table.start).await?,
+        };
         if now.partitions > 1
             && let Some(last) = self.services.inquiry.before(part, start.next_offset).await?
         {
@@ -351,6 +360,21 @@ impl LaneTask {
             start.gtid = Some(position.clone());
         }
         Ok(())
+    }
+
+    /// Whether a repartition added the partition while other lanes of the topic were on their way: then all that it has is
+    /// to be applied, wherever the table began.
+    async fn is_added(&self, part: &Part, now: &TopicNow) -> Result<bool, Turn> {
+        if now.partitions < 2 {
+            return Ok(false);
+        }
+        let Some(added) = self.services.inquiry.added_at(part, now).await? else { return Ok(false) };
+        let config = self.settings.config();
+        let mut pooled = config.pool.acquire(&self.table).await?;
+        let of = (config.name.as_str(), part.topic.as_str());
+        let rows = siblings(pooled.session(), config.pool.schema(), of).await?;
+        pooled.give_back();
+        Ok(rows.iter().any(|row| row.position() <= added))
     }
 
     /// Lets the consumer deliver nothing more, and forgets what it delivered.

@@ -32,7 +32,7 @@ use crate::target::siblings::{self, Sibling};
 use crate::target::writer::Policies;
 
 /// How often a waiting lane looks at its siblings' rows, and after [`SOON`].
-const LOOK_EVERY: Duration = Duration::from_millis(15);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(15);
 const LOOK_LATER: Duration = Duration::from_millis(60);
 const SOON: Duration = Duration::from_secs(2);
 /// How long what a batch needs may take to come from Kafka.

@@ -333,6 +333,11 @@ impl Lane {
         self.ordinal = ordinal;
     }
 
+    /// Position of the last event applied, as last committed.
+    pub(crate) fn position(&self) -> (i32, i64) {
+        (self.replay.generation, self.ordinal)
+    }
+
     /// The token by which the lane is owned.
     pub(crate) fn token(&self) -> &str {
         &self.token

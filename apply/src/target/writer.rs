@@ -191,6 +191,24 @@ pub async fn advance(session: &mut Session, lane: &mut Lane, to: (i64, i64)) -> 
     }
 }
 
+/// Moves the lane in front of an event or barrier of this ordinal, and notes that it stands there.
+pub(crate) async fn stand(
+    session: &mut Session,
+    lane: &mut Lane,
+    to: (i64, i64),
+    pending: i64,
+) -> Result<(), WriteError> {
+    let sql = lane.stand_sql(lane.next_offset(), to, pending);
+    match session.run(sql).await {
+        Ok(1) => {
+            lane.committed(to);
+            Ok(())
+        }
+        Ok(_) => Err(WriteError::Taken(lane.taken())),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
 impl From<Failure> for WriteError {
     fn from(failure: Failure) -> Self {
         match failure.fault {

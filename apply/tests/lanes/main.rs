@@ -1,5 +1,6 @@
 //! Apply against real servers: Kafka, ZooKeeper and a target, named by `OTTER_SERVERS_…`, which `./deploy/test` sets.
 
+mod barriers;
 mod basics;
 mod deferral;
 mod frozen;

@@ -10,9 +10,11 @@ use apply::{Apply, Context, Options};
 use coordination::{Coordination, Expected};
 use mysql_async::prelude::Queryable;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use schemas::barrier::{Barrier, BarrierKind};
 use schemas::charset::Charset;
 use schemas::checkpoint::Flavor;
 use schemas::documents::Document;
@@ -291,6 +293,58 @@ impl World {
             }
         }
         self.commit();
+    }
+
+    /// Publishes a barrier behind which the topic has so many partitions, as capture does; answers its ordinal.
+    pub(crate) fn publish_barrier(&mut self, kind: BarrierKind, partitions: i32) -> i64 {
+        let before = match kind {
+            BarrierKind::Truncate => partitions,
+            BarrierKind::Repartition => partitions / 2,
+        };
+        let client = self.producer.client();
+        let end = |partition| client.fetch_watermarks(&self.topic, partition, Duration::from_secs(10)).expect("ends").1;
+        self.ordinal += 10;
+        self.transactions += 1;
+        let barrier = Barrier {
+            kind,
+            generation: self.generation,
+            ordinal: self.ordinal,
+            ends: (0..before).map(end).collect(),
+            gtid: Some(format!("0-1-{}", self.transactions)),
+            file: "binlog.000001".to_owned(),
+            pos: 4,
+            ts_ms: 0,
+            partitions: partitions.cast_unsigned(),
+        };
+        let json = barrier.to_json();
+        self.producer.begin_transaction().expect("begin");
+        for partition in 0..partitions {
+            let header = Header { key: schemas::barrier::HEADER, value: Some(&json) };
+            let record = BaseRecord::<(), ()>::to(&self.topic).partition(partition);
+            self.producer.send(record.headers(OwnedHeaders::new().insert(header))).map_err(|(e, _)| e).expect("sent");
+        }
+        self.commit();
+        self.ordinal
+    }
+
+    /// Gives the topic more partitions.
+    pub(crate) async fn add_partitions(&self, partitions: usize) {
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", &self.kafka).create().expect("admin");
+        let more = NewPartitions::new(&self.topic, partitions);
+        let made = admin.create_partitions(&[more], &AdminOptions::new()).await.expect("create");
+        made[0].as_ref().expect("created");
+        wait_for("the producer knows the partitions", || async {
+            let metadata = self.producer.client().fetch_metadata(Some(&self.topic), Duration::from_secs(5));
+            let count = metadata.map(|m| m.topics()[0].partitions().iter().filter(|p| p.leader() >= 0).count());
+            if matches!(count, Ok(n) if n == partitions) { Ok(()) } else { Err(format!("{count:?}")) }
+        })
+        .await;
+    }
+
+    /// Another connection to the target.
+    pub(crate) async fn another(&self) -> mysql_async::Conn {
+        mysql_async::Conn::from_url(format!("mysql://root@{}/", self.target)).await.expect("the target")
     }
 
     /// Publishes a record that is no event.
