@@ -119,6 +119,17 @@ pub(crate) enum Verb {
         #[arg(long)]
         to: String,
     },
+    /// Give the topic of a table more partitions; subscribers and targets are told where rows begin to lie elsewhere
+    Repartition {
+        /// The source's name
+        source: String,
+        /// The source's table, schema.table
+        #[arg(long)]
+        table: String,
+        /// How many partitions it is to have, more than it has
+        #[arg(long)]
+        partitions: u32,
+    },
     /// Let a pipeline, or one table of it, stand still; it keeps its progress
     Pause {
         /// pipeline

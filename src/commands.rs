@@ -90,7 +90,7 @@ enum Job {
     TokenRevoke(String),
     Offsets(Option<String>),
     Replay { name: String, action: PipelineAction, wait: bool },
-    Reset { name: String, action: SourceAction },
+    Ask { name: String, action: SourceAction },
 }
 
 impl Job {
@@ -117,7 +117,10 @@ impl Job {
             }
             Verb::Reset { kind, name, to } => {
                 requests::expect(&kind, Kind::Source)?;
-                Self::Reset { name, action: SourceAction::Reset { to: requests::start(&to)? } }
+                Self::Ask { name, action: SourceAction::Reset { to: requests::start(&to)? } }
+            }
+            Verb::Repartition { source, table, partitions } => {
+                Self::Ask { name: source, action: SourceAction::Repartition { table, partitions } }
             }
             Verb::Admin { verb: Some(AdminVerb::Init { again }) } => Self::Init { again },
             Verb::Token { verb: TokenVerb::Create { name, role } } => Self::TokenCreate(name, role),
@@ -152,7 +155,7 @@ impl Job {
             Self::TokenRevoke(id) => print(output, &tokens::Revoked(front.revoke_token(&id).await?)),
             Self::Offsets(name) => print(output, &offsets::Offsets(front.offsets(name.as_deref()).await?)),
             Self::Replay { name, action, wait } => print(output, &requests::replay(front, &name, action, wait).await?),
-            Self::Reset { name, action } => print(output, &requests::reset(front, &name, action).await?),
+            Self::Ask { name, action } => print(output, &requests::ask(front, &name, action).await?),
         }
     }
 }

@@ -42,11 +42,6 @@ async fn columns_added_and_dropped_at_the_source() -> Result<()> {
 }
 
 #[tokio::test]
-async fn truncate_stops_the_source_in_front_of_it() -> Result<()> {
-    stops("truncate", "TRUNCATE TABLE t", "OT3009").await
-}
-
-#[tokio::test]
 async fn a_changed_key_stops_the_source_in_front_of_it() -> Result<()> {
     stops("newkey", "ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (a)", "OT3009").await
 }

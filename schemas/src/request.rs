@@ -37,6 +37,14 @@ pub enum SourceAction {
         /// The position.
         to: Start,
     },
+    /// The topic of a table gets more partitions; rows lie elsewhere behind a barrier.
+    Repartition {
+        /// The source's table, `schema.table`.
+        table: String,
+        /// How many partitions it is to have, more than it has; at most 1000.
+        #[schemars(range(min = 2, max = 1000))]
+        partitions: u32,
+    },
 }
 
 /// What can be asked of a pipeline.
@@ -243,6 +251,10 @@ mod tests {
         let reset = r#"{"reset":{"to":{"gtid":"0-1-5"}}}"#;
         let action = SourceAction::Reset { to: Start::Gtid("0-1-5".parse().unwrap()) };
         assert_eq!(serde_json::from_str::<SourceAction>(reset).unwrap(), action);
+        let more = r#"{"repartition":{"table":"shop.t","partitions":8}}"#;
+        let action = SourceAction::Repartition { table: "shop.t".to_owned(), partitions: 8 };
+        assert_eq!(serde_json::to_string(&action).unwrap(), more);
+        assert_eq!(serde_json::from_str::<SourceAction>(more).unwrap(), action);
         for wrong in [r#"{"seek":{"to":"latest","tabel":"x"}}"#, r#"{"seek":{}}"#, r#"{"purge":{}}"#] {
             assert!(serde_json::from_str::<PipelineAction>(wrong).is_err(), "{wrong}");
         }

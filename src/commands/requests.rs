@@ -1,4 +1,4 @@
-//! `otter replay` and `otter reset`: a request, its answer, and waiting for the end of a replay.
+//! `otter replay`, `otter reset` and `otter repartition`: a request, its answer, and waiting for the end of a replay.
 
 use std::time::Duration;
 
@@ -92,11 +92,11 @@ pub(crate) async fn replay(front: &Front, name: &str, action: PipelineAction, wa
     Ok(answer)
 }
 
-/// Sets a source's position.
+/// Asks something of a source: to go on from another position, or to give a topic more partitions.
 ///
 /// # Errors
 /// As [`replay`].
-pub(crate) async fn reset(front: &Front, name: &str, action: SourceAction) -> Result<Answer> {
+pub(crate) async fn ask(front: &Front, name: &str, action: SourceAction) -> Result<Answer> {
     Ok(answer(name, front.ask_source(name, action).await?))
 }
 

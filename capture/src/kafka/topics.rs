@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use backon::{ConstantBuilder, Retryable};
 use coordination::{Coordination, FrozenTopic};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use schemas::kafka::KafkaOptions;
 use schemas::{Code, Error, Result};
@@ -113,6 +113,47 @@ impl Topics {
             announce(coordination, source, topic).await;
         }
         Ok(found)
+    }
+
+    /// How many partitions the brokers show of a topic; none when there is no such topic.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub(crate) async fn partitions(&self, topic: &str) -> Result<Option<u32>> {
+        // Asked whether it could be made: to ask for the metadata of a missing topic can make it.
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE)).validate_only(true);
+        let new = NewTopic::new(topic, 1, TopicReplication::Fixed(-1));
+        let doing = format!("look for the topic {topic}");
+        let results = self.admin.create_topics([&new], &options).await.map_err(|e| kafka_error(e, &doing))?;
+        match results.into_iter().next() {
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(u32::try_from(self.shown(topic, 1).await?).ok()),
+            Some(Err((_, code))) => Err(kafka_error(KafkaError::AdminOp(code), &doing)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Gives a topic so many partitions, unless it has them, and waits until they are seen.
+    ///
+    /// # Errors
+    /// `TopicInvalid` when it has more, or Kafka refuses; else Kafka's.
+    pub(crate) async fn grow(&self, topic: &str, to: u32) -> Result<()> {
+        let to = usize::try_from(to).unwrap_or(usize::MAX);
+        if self.shown(topic, 1).await? < to {
+            let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
+            let doing = format!("give the topic {topic} {to} partitions");
+            let results = self.admin.create_partitions([&NewPartitions::new(topic, to)], &options).await;
+            for result in results.map_err(|e| kafka_error(e, &doing))? {
+                if let Err((_, code)) = result {
+                    return Err(kafka_error(KafkaError::AdminOp(code), &doing));
+                }
+            }
+        }
+        let found = self.shown(topic, to).await?;
+        if found > to {
+            let message = format!("the topic {topic} has {found} partitions already, more than {to}");
+            return Err(Error::new(Code::TopicInvalid, message));
+        }
+        Ok(())
     }
 
     /// Makes the topic unless it is there; whether it did.

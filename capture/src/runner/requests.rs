@@ -3,7 +3,7 @@
 //! Only the leader takes a request, at the start of a session, and carries it out by a checkpoint that holds the
 //! request's id. A worker killed before the checkpoint is committed leaves the old position, and its successor begins
 //! again; one killed behind it leaves a checkpoint that says what was done, and its successor answers. Kafka fences the
-//! writer, so two cannot both carry it out.
+//! writer, so two cannot both carry it out. A repartition also changes Kafka and ZooKeeper: see [`super::growth`].
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use schemas::{Code, Error, Reaction, Result, names};
 use tokio::sync::watch;
 
 use super::Runner;
+use super::growth::Grower;
 use super::session::blocking;
 use crate::binlog::place::{Place, refuse_prepared, resolve_start};
 use crate::binlog::server::SourceServer;
@@ -36,6 +37,8 @@ pub(super) enum Answered {
     Nothing,
     /// A reset: the checkpoint to commit, and the request that it answers.
     Reset(Box<Checkpoint>, Taken<SourceAction>),
+    /// A repartition that is noted, or carried out already: the request to answer once it has ended.
+    Repartition(Taken<SourceAction>),
 }
 
 impl Runner {
@@ -52,31 +55,51 @@ impl Runner {
     }
 
     /// Takes what was asked and decides on it. `last` is the committed checkpoint.
-    pub(super) async fn take_request(&self, last: Option<&Checkpoint>, server: &SourceServer) -> Result<Answered> {
+    pub(super) async fn take_request(
+        &self,
+        last: Option<&Checkpoint>,
+        server: &SourceServer,
+        grower: &Grower<'_>,
+    ) -> Result<Answered> {
         let (requests, name) = (self.site.coordination.requests(), self.source.name.as_str());
         let Some(taken) = requests.take::<SourceAction>(name, &self.site.worker).await? else {
             return Ok(Answered::Nothing);
         };
         let id = taken.request.id.as_str();
-        if let Some(done) = last.filter(|last| last.request.as_deref() == Some(id)) {
-            self.answer(&taken, outcome(done)).await?;
-            return Ok(Answered::Nothing);
-        }
-        let SourceAction::Reset { to } = &taken.request.action;
-        match place(server, to).await {
-            Ok(place) => {
-                let before = self.known(last).await?;
-                let checkpoint = reset(before.as_ref(), server, place, id);
-                tracing::warn!(source = name, request = id, %to, generation = checkpoint.generation, gtid = %checkpoint.gtid, "the source is reset");
-                Ok(Answered::Reset(Box::new(checkpoint), taken))
+        let done = last.filter(|last| last.request.as_deref() == Some(id));
+        let decided = match (&taken.request.action, done) {
+            (SourceAction::Reset { .. }, Some(done)) => {
+                self.answer(&taken, outcome(done)).await?;
+                return Ok(Answered::Nothing);
             }
-            Err(error) if error.code().reaction() == Reaction::Retry => Err(error),
-            Err(error) => {
-                tracing::warn!(source = name, request = id, %error, "a reset is refused");
-                self.answer(&taken, Outcome::refused("", &error, Vec::new())).await?;
-                Ok(Answered::Nothing)
+            (SourceAction::Repartition { .. }, Some(_)) => return Ok(Answered::Repartition(taken)),
+            (SourceAction::Reset { to }, None) => match place(server, to).await {
+                Ok(place) => {
+                    let before = self.known(last).await?;
+                    let checkpoint = reset(before.as_ref(), server, place, id);
+                    tracing::warn!(source = name, request = id, %to, generation = checkpoint.generation, gtid = %checkpoint.gtid, "the source is reset");
+                    return Ok(Answered::Reset(Box::new(checkpoint), taken));
+                }
+                Err(error) => error,
+            },
+            (SourceAction::Repartition { table, partitions }, None) => {
+                match grower.note(id, table, *partitions).await {
+                    Ok(()) => return Ok(Answered::Repartition(taken)),
+                    Err(error) => error,
+                }
             }
+        };
+        self.refuse(&taken, &decided).await?;
+        Ok(Answered::Nothing)
+    }
+
+    /// Refuses a request that was taken, or gives the error back when it is one to try again.
+    pub(super) async fn refuse(&self, taken: &Taken<SourceAction>, error: &Error) -> Result<()> {
+        if error.code().reaction() == Reaction::Retry {
+            return Err(Error::new(error.code(), error.message().to_owned()));
         }
+        tracing::warn!(source = %self.source.name, request = taken.request.id, %error, "a request is refused");
+        self.answer(taken, Outcome::refused("", error, Vec::new())).await
     }
 
     /// How far the source's numbers had come. Without a committed checkpoint that is what ZooKeeper remembers: appliers
@@ -90,9 +113,9 @@ impl Runner {
         Ok(remembered.into_iter().flatten().max_by_key(|c| (c.generation, c.ordinal)))
     }
 
-    /// Tells whoever asked that the checkpoint of a reset is committed.
-    pub(super) async fn reset_done(&self, taken: &Taken<SourceAction>, checkpoint: &Checkpoint) -> Result<()> {
-        self.answer(taken, outcome(checkpoint)).await
+    /// Tells whoever asked that the checkpoint of a reset is committed, or that a repartition has ended.
+    pub(super) async fn done(&self, taken: &Taken<SourceAction>, checkpoint: &Checkpoint) -> Result<()> {
+        self.answer(taken, outcome_of(&taken.request.action, checkpoint)).await
     }
 
     /// A source that cannot start cannot carry a request out either: answers one that is open.
@@ -104,7 +127,8 @@ impl Runner {
             let last = blocking(move || recover(&kafka, &topic)).await?.checkpoint;
             let done = last.filter(|last| last.request.as_ref() == Some(&taken.request.id));
             let refused = || Outcome::refused("", error, Vec::new());
-            self.answer(&taken, done.as_ref().map_or_else(refused, outcome)).await
+            let done = done.as_ref().map(|done| outcome_of(&taken.request.action, done));
+            self.answer(&taken, done.unwrap_or_else(refused)).await
         };
         if let Err(error) = refused.await {
             tracing::warn!(source = %self.source.name, %error, "a request stays open");
@@ -176,6 +200,16 @@ fn reset(last: Option<&Checkpoint>, server: &SourceServer, place: Place, id: &st
         generation: last.map_or(0, |last| last.generation) + 1,
         ordinal: last.map_or(new.ordinal, |last| last.ordinal),
         ..new
+    }
+}
+
+fn outcome_of(action: &SourceAction, checkpoint: &Checkpoint) -> Outcome {
+    match action {
+        SourceAction::Reset { .. } => outcome(checkpoint),
+        SourceAction::Repartition { table, partitions } => {
+            let message = format!("the topic of {table} has {partitions} partitions");
+            Outcome::done("", message, vec![serde_json::json!({"table": table, "partitions": partitions})])
+        }
     }
 }
 

@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use coordination::Lease;
+use coordination::{Lease, Taken};
 use schemas::checkpoint::Checkpoint;
 use schemas::documents::Source;
+use schemas::request::SourceAction;
 use schemas::{Code, Error, Reaction, Result, names};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::growth::Grower;
 use super::requests::{Answered, Requests};
 use super::{Runner, lost};
 use crate::binlog::channel::channel;
@@ -90,11 +92,16 @@ impl<'a> Session<'a> {
         topics.ensure(&topic, &Wanted::checkpoints(source.topics.replication.map_or(-1, i32::from))).await?;
         let (kafka, of) = (site.kafka.clone(), topic.clone());
         let recovered = blocking(move || recover(&kafka, &of)).await?;
-        let answered = self.runner.take_request(recovered.checkpoint.as_ref(), &server).await?;
+        let grower = Grower { runner: self.runner, lease: self.lease, topics: &topics };
+        let answered = self.runner.take_request(recovered.checkpoint.as_ref(), &server, &grower).await?;
         let (at, from, taken) = match answered {
             Answered::Nothing => {
                 let (at, from) = self.starting_point(recovered, &server, &topic).await?;
                 (at, from, None)
+            }
+            Answered::Repartition(taken) => {
+                let (at, from) = self.starting_point(recovered, &server, &topic).await?;
+                (at, from, Some(taken))
             }
             Answered::Reset(at, taken) => {
                 // What was found out holds for the stretch that was read; another now begins at the same ordinal.
@@ -105,14 +112,39 @@ impl<'a> Session<'a> {
             }
         };
         tracing::info!(source = name, epoch = at.epoch, gtid = %at.gtid, %from, ordinal = at.ordinal, server = server.address, "capture starts");
-        let mut outbox = Outbox::new(producers, producer, topic, source.prefix(), &at);
-        if let Some(taken) = taken {
+        let outbox = Outbox::new(producers, producer, topic, source.prefix(), &at);
+        let (outbox, at) = self.settle(&grower, outbox, (at, taken), resume).await?;
+        self.spawn(server, topics, outbox, (at, from), resume.clone())
+    }
+
+    /// Commits what was asked, ends a repartition that was begun, and answers. Where to go on from.
+    async fn settle(
+        &self,
+        grower: &Grower<'_>,
+        mut outbox: Outbox,
+        (at, taken): (Checkpoint, Option<Taken<SourceAction>>),
+        resume: &mut Resume,
+    ) -> Result<(Outbox, Checkpoint)> {
+        let resets = |taken: &Taken<SourceAction>| matches!(taken.request.action, SourceAction::Reset { .. });
+        if let Some(taken) = taken.as_ref().filter(|taken| resets(taken)) {
             // Committed before it is answered: whoever comes next finds the request's id in the checkpoint.
             let reset = at.clone();
             outbox = blocking(move || outbox.commit(&reset).map(|_| outbox)).await?;
-            self.runner.reset_done(&taken, &at).await?;
+            self.runner.done(taken, &at).await?;
         }
-        self.spawn(server, topics, outbox, (at, from), resume.clone())
+        let before = at.ordinal;
+        let (outbox, at, refused) = grower.end(outbox, at).await?;
+        if at.ordinal != before {
+            // Ordinals behind the barrier are others.
+            resume.forget_stretch();
+        }
+        if let Some(taken) = taken.as_ref().filter(|taken| !resets(taken)) {
+            match refused {
+                None => self.runner.done(taken, &at).await?,
+                Some(error) => self.runner.refuse(taken, &error).await?,
+            }
+        }
+        Ok((outbox, at))
     }
 
     /// The last committed checkpoint under a new epoch, or the document's `start` for a source that has none.

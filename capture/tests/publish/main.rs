@@ -3,6 +3,7 @@
 mod barriers;
 mod kafka_check;
 mod partitions;
+mod repartition;
 mod reset;
 mod site;
 mod topic;

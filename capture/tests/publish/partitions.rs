@@ -6,9 +6,12 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use schemas::documents::Interval;
+use schemas::request::OutcomeState;
 use schemas::status::SourceState;
 use serde_json::json;
 
+use crate::barriers::assert_between;
+use crate::repartition::ask;
 use crate::site::{SOURCE, Site, kafka, server};
 use crate::topic::{Seen, partitions};
 use crate::{T, lines};
@@ -128,6 +131,10 @@ async fn the_count_is_frozen_at_the_first_row() {
     assert_eq!(error.code, "OT4016");
     assert!(error.message.contains("has 6 partitions") && error.message.contains("published over 4"), "{error:?}");
     assert_eq!(site.events("t").await.len(), 24, "no row before the count is right");
+    let outcome = ask(&site, "t", 6).await;
+    assert_eq!(outcome.state, OutcomeState::Done, "{outcome:?}");
+    site.wait_events("t", 25).await;
+    assert_between(&site.events("t").await, &site.wait_barriers("t", 6).await);
     capture.stop().await;
 
     let documents = site.coordination.documents();
