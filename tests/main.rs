@@ -14,6 +14,7 @@ mod replay;
 mod resets;
 mod restarts;
 mod rows_flow;
+mod scale_out;
 mod servers;
 mod structure;
 mod subscribers;

@@ -169,3 +169,43 @@ async fn lanes_of_a_group_that_freezes_are_taken_over() {
     other.stop().await;
     world.end().await;
 }
+
+/// How long rows of the second table take to arrive, one after the other: the median and the longest of a few.
+async fn latency(world: &mut World, ids: std::ops::Range<i32>) -> (Duration, Duration) {
+    let mut times = Vec::new();
+    for id in ids {
+        let began = Instant::now();
+        world.publish_to(1, &[Insert((id, "x"))]);
+        let arrived = format!("SELECT COUNT(*) FROM {} WHERE id = {id}", world.target_table(1));
+        while world.first::<i64>(&arrived).await == 0 {
+            assert!(began.elapsed() < Duration::from_secs(30), "row {id} does not arrive");
+        }
+        times.push(began.elapsed());
+    }
+    times.sort();
+    (times[times.len() / 2], times[times.len() - 1])
+}
+
+/// One table has a backlog in eight lanes, many more than there are connections; a row of another is not held up by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hot_table_does_not_starve_a_cold_one() {
+    const PARTITIONS: i32 = 8;
+    const BACKLOG: i32 = 300_000;
+    let mut world = World::with_tables_of("fair", &[PARTITIONS, 1]).await;
+    world.pipeline("apply: {writers: 2, batch: {rows: 500}}").await;
+    let worker = Worker::start(&world.name).await;
+    worker.wait_for_running(PARTITIONS as usize + 1).await;
+    let idle = latency(&mut world, 0..15).await;
+    world.publish_backlog(0..BACKLOG, PARTITIONS);
+    let busy = latency(&mut world, 15..30).await;
+    let left =
+        i64::from(BACKLOG) - world.first::<i64>(&format!("SELECT COUNT(*) FROM {}", world.target_table(0))).await;
+    println!(
+        "cold rows took {idle:?} (median, longest) with nothing else, {busy:?} beside the backlog; {left} rows left"
+    );
+    assert!(left > 0, "the backlog was gone before the measurement ended");
+    // A connection comes free after one batch of the hot table; in turn of lanes it would be four of them.
+    assert!(busy.0 < idle.0 * 4 + Duration::from_millis(500), "{busy:?} beside a backlog, {idle:?} without");
+    worker.stop().await;
+    world.end().await;
+}

@@ -101,7 +101,7 @@ fn report(what: &str, moved: usize, (stay, go): (Duration, Duration)) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_lanes_move_when_workers_join_leave_and_die() {
-    let world = World::with_tables_of_partitions("scale", TABLES, PARTITIONS).await;
+    let world = World::with_tables_of("scale", &[PARTITIONS; TABLES]).await;
     world.pipeline("").await;
     let name = world.name.clone();
     let mut watch = Watch { world, rounds: 0, next: Instant::now(), lanes: HashMap::new() };

@@ -102,11 +102,11 @@ impl World {
         world
     }
 
-    /// The same with several tables, each with several partitions; see [`World::publish_to_all_partitions`].
-    pub(crate) async fn with_tables_of_partitions(test: &str, count: usize, partitions: i32) -> Self {
-        let world = Self::without_topics(test, count).await;
-        for table in &world.tables {
-            world.create_topic(&table.topic, partitions).await;
+    /// The same with tables whose topics have so many partitions each; see [`World::publish_to_all_partitions`].
+    pub(crate) async fn with_tables_of(test: &str, partitions: &[i32]) -> Self {
+        let world = Self::without_topics(test, partitions.len()).await;
+        for (table, partitions) in world.tables.iter().zip(partitions) {
+            world.create_topic(&table.topic, *partitions).await;
         }
         world
     }
@@ -345,6 +345,22 @@ impl World {
     /// Another connection to the target.
     pub(crate) async fn another(&self) -> mysql_async::Conn {
         mysql_async::Conn::from_url(format!("mysql://root@{}/", self.target)).await.expect("the target")
+    }
+
+    /// Publishes rows of the first table into the first so many partitions in turn, as transactions of one row, in one
+    /// Kafka transaction.
+    pub(crate) fn publish_backlog(&mut self, ids: std::ops::Range<i32>, partitions: i32) {
+        self.producer.begin_transaction().expect("begin");
+        for id in ids {
+            (self.transactions, self.ordinal) = (self.transactions + 1, self.ordinal + 10);
+            self.send(
+                (0, id % partitions),
+                Change::Insert((id, "x")),
+                self.ordinal,
+                &format!("0-1-{}", self.transactions),
+            );
+        }
+        self.commit();
     }
 
     /// Publishes a record that is no event.
