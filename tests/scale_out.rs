@@ -26,6 +26,7 @@ async fn two_workers_apply_faster_than_one_over_a_slow_network() -> Result<()> {
     let pipeline = format!("{}apply: {{writers: 2, batch: {{rows: 50}}}}\n", site.pipeline_document(&mappings));
     site.put(&[&site.source_document().await?, &site.target_document(), &pipeline]).await?;
     let mut source = site.source().await?;
+    source.run(&format!("USE {}", site.name)).await?; // the tables of numbers have no schema of their own
     for name in &names {
         let rows = format!("SELECT seq, 'some name' FROM seq_1_to_{ROWS}");
         source.run(&format!("INSERT INTO {} {rows}", site.from(name))).await?;

@@ -1,4 +1,4 @@
-//! What apply counts, for Prometheus. Labels are the pipeline and the topic, so their number is that of the lanes.
+//! What apply counts, for Prometheus. Labels are the pipeline, the topic and the partition: one set for each lane.
 
 use std::sync::atomic::AtomicI64;
 
@@ -8,6 +8,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::consumer::lanes::Part;
+
 /// A lane, as a label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct LaneLabel {
@@ -15,6 +17,8 @@ pub(crate) struct LaneLabel {
     pub(crate) pipeline: String,
     /// The topic.
     pub(crate) topic: String,
+    /// The partition.
+    pub(crate) partition: i32,
 }
 
 /// The metrics of the apply role.
@@ -75,8 +79,8 @@ impl Metrics {
     }
 
     /// The metrics of a lane; they go when the value is dropped.
-    pub(crate) fn lane(&self, pipeline: &str, topic: &str) -> LaneMetrics {
-        let label = LaneLabel { pipeline: pipeline.to_owned(), topic: topic.to_owned() };
+    pub(crate) fn lane(&self, pipeline: &str, part: &Part) -> LaneMetrics {
+        let label = LaneLabel { pipeline: pipeline.to_owned(), topic: part.topic.clone(), partition: part.partition };
         LaneMetrics {
             events: self.events.get_or_create_owned(&label),
             batches: self.batches.get_or_create_owned(&label),

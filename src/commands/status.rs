@@ -141,6 +141,32 @@ mappings: [{from: shop.tb_user, to: shop.tb_user2}]
     }
 
     #[test]
+    fn the_lanes_of_a_table_are_lines_in_order_whoever_has_them() {
+        let of = |worker: &str, partitions: [i32; 4]| {
+            let mut heard = heard();
+            let lane = heard.pipelines[0].lanes[0].clone();
+            heard.worker = worker.to_owned();
+            heard.pipelines[0].lanes = partitions
+                .map(|partition| LaneStatus { partition, state: LaneState::Running, error: None, ..lane.clone() })
+                .to_vec();
+            Ok(heard)
+        };
+        let answers = vec![of("h-1", [0, 2, 4, 6]), of("h-2", [1, 3, 5, 10])];
+        let text = merge(&documents(), &BTreeMap::new(), vec![info("h-1"), info("h-2")], answers).text();
+        let lines: Vec<&str> = text.lines().skip_while(|l| !l.starts_with("PIPELINE")).skip(2).take(8).collect();
+        insta::assert_snapshot!(lines.join("\n"), @"
+        users     running  shop.shop.tb_user[0]   90      10      -    80    h-1
+        users     running  shop.shop.tb_user[1]   90      10      -    80    h-2
+        users     running  shop.shop.tb_user[2]   90      10      -    80    h-1
+        users     running  shop.shop.tb_user[3]   90      10      -    80    h-2
+        users     running  shop.shop.tb_user[4]   90      10      -    80    h-1
+        users     running  shop.shop.tb_user[5]   90      10      -    80    h-2
+        users     running  shop.shop.tb_user[6]   90      10      -    80    h-1
+        users     running  shop.shop.tb_user[10]  90      10      -    80    h-2
+        ");
+    }
+
+    #[test]
     fn without_workers_and_documents() {
         assert_eq!(Status::default().text(), "There are no documents and no workers.\n");
         let status = merge(&documents(), &BTreeMap::new(), vec![], vec![]);

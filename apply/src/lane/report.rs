@@ -21,7 +21,7 @@ pub(crate) struct Report {
 impl Report {
     /// Puts the lane on the board.
     pub(crate) fn new(board: StatusBoard, metrics: &Metrics, pipeline: &str, part: &Part) -> Self {
-        let metrics = metrics.lane(pipeline, &part.topic);
+        let metrics = metrics.lane(pipeline, part);
         let report = Self { board, pipeline: pipeline.to_owned(), part: part.clone(), metrics };
         report.change(|lane| lane.state = LaneState::Claiming);
         report

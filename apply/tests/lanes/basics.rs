@@ -26,7 +26,10 @@ async fn rows_arrive_and_the_progress_passes_control_records() {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &worker.metrics).expect("metrics");
     assert!(
-        text.contains(&format!("otter_apply_events_total{{pipeline=\"users\",topic=\"{}\"}} 6", world.topic)),
+        text.contains(&format!(
+            "otter_apply_events_total{{pipeline=\"users\",topic=\"{}\",partition=\"0\"}} 6",
+            world.topic
+        )),
         "{text}"
     );
     worker.stop().await;

@@ -209,3 +209,41 @@ async fn a_hot_table_does_not_starve_a_cold_one() {
     worker.stop().await;
     world.end().await;
 }
+
+/// Rounds of one row for each of 64 lanes, each round when the one before is committed in all lanes; rows a second, and
+/// commits of batches.
+async fn pace(groups: bool) -> (f64, u64, u64) {
+    const ROUNDS: i32 = 40;
+    const WARM: i32 = 5;
+    let mut world = World::with_tables("pace", 64).await;
+    world.pipeline("").await;
+    let worker = Worker::start_with(&world.name, Options { group_commit: groups, ..Options::default() }).await;
+    worker.wait_for_running(64).await;
+    let mut began = (Instant::now(), 0, 0);
+    for id in 0..ROUNDS {
+        if id == WARM {
+            began = (Instant::now(), worker.total("batches"), worker.total("commits"));
+        }
+        world.publish_to_all(Insert((id, "x")));
+        // A round is a record and a control record.
+        let passed = format!("SELECT COUNT(*) FROM progress WHERE next_offset > {}", 2 * id);
+        let until = Instant::now() + Duration::from_secs(30);
+        while world.first::<i64>(&passed).await < 64 {
+            assert!(Instant::now() < until, "round {id} does not arrive");
+        }
+    }
+    let rate = f64::from((ROUNDS - WARM) * 64) / began.0.elapsed().as_secs_f64();
+    let (batches, commits) = (worker.total("batches") - began.1, worker.total("commits") - began.2);
+    worker.stop().await;
+    world.end().await;
+    (rate, batches, commits)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_lanes_of_small_transactions_with_and_without_groups() {
+    let (alone, shared) = (pace(false).await, pace(true).await);
+    println!("rows/s, batches, commits: {shared:.0?} in groups, {alone:.0?} alone; ratio {:.2}", shared.0 / alone.0);
+    assert!(shared.1 >= 2 * shared.2, "{shared:?}");
+    // The target's commits cost little here; where each is a flush of a disk, groups gain.
+    assert!(shared.0 > 0.7 * alone.0, "{shared:?} in groups, {alone:?} alone");
+}
