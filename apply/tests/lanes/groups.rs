@@ -210,40 +210,60 @@ async fn a_hot_table_does_not_starve_a_cold_one() {
     world.end().await;
 }
 
-/// Rounds of one row for each of 64 lanes, each round when the one before is committed in all lanes; rows a second, and
-/// commits of batches.
-async fn pace(groups: bool) -> (f64, u64, u64) {
-    const ROUNDS: i32 = 40;
-    const WARM: i32 = 5;
-    let mut world = World::with_tables("pace", 64).await;
-    world.pipeline("").await;
-    let worker = Worker::start_with(&world.name, Options { group_commit: groups, ..Options::default() }).await;
-    worker.wait_for_running(64).await;
-    let mut began = (Instant::now(), 0, 0);
-    for id in 0..ROUNDS {
-        if id == WARM {
-            began = (Instant::now(), worker.total("batches"), worker.total("commits"));
-        }
-        world.publish_to_all(Insert((id, "x")));
-        // A round is a record and a control record.
-        let passed = format!("SELECT COUNT(*) FROM progress WHERE next_offset > {}", 2 * id);
-        let until = Instant::now() + Duration::from_secs(30);
-        while world.first::<i64>(&passed).await < 64 {
-            assert!(Instant::now() < until, "round {id} does not arrive");
-        }
+/// A worker with 64 lanes, which get a row each in every round; a round begins when the one before is committed in all.
+struct Pace {
+    world: World,
+    worker: Worker,
+    rounds: i32,
+    times: Vec<Duration>,
+}
+
+impl Pace {
+    async fn start(groups: bool) -> Self {
+        let world = World::with_tables("pace", 64).await;
+        world.pipeline("").await;
+        let worker = Worker::start_with(&world.name, Options { group_commit: groups, ..Options::default() }).await;
+        worker.wait_for_running(64).await;
+        Self { world, worker, rounds: 0, times: Vec::new() }
     }
-    let rate = f64::from((ROUNDS - WARM) * 64) / began.0.elapsed().as_secs_f64();
-    let (batches, commits) = (worker.total("batches") - began.1, worker.total("commits") - began.2);
-    worker.stop().await;
-    world.end().await;
-    (rate, batches, commits)
+
+    async fn rounds(&mut self, count: i32) {
+        for id in self.rounds..self.rounds + count {
+            let began = Instant::now();
+            self.world.publish_to_all(Insert((id, "x")));
+            // A round is a record and a control record.
+            let passed = format!("SELECT COUNT(*) FROM progress WHERE next_offset > {}", 2 * id);
+            while self.world.first::<i64>(&passed).await < 64 {
+                assert!(began.elapsed() < Duration::from_secs(30), "round {id} does not arrive");
+            }
+            self.times.push(began.elapsed());
+        }
+        self.rounds += count;
+    }
+
+    /// The median of the rounds; batches and commits.
+    async fn end(mut self) -> (Duration, u64, u64) {
+        self.times.sort();
+        let counts = (self.worker.total("batches"), self.worker.total("commits"));
+        self.worker.stop().await;
+        self.world.end().await;
+        (self.times[self.times.len() / 2], counts.0, counts.1)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_four_lanes_of_small_transactions_with_and_without_groups() {
-    let (alone, shared) = (pace(false).await, pace(true).await);
-    println!("rows/s, batches, commits: {shared:.0?} in groups, {alone:.0?} alone; ratio {:.2}", shared.0 / alone.0);
+    let (mut shared, mut alone) = (Pace::start(true).await, Pace::start(false).await);
+    for _ in 0..12 {
+        shared.rounds(5).await;
+        alone.rounds(5).await;
+    }
+    let (shared, alone) = (shared.end().await, alone.end().await);
+    let ratio = alone.0.as_secs_f64() / shared.0.as_secs_f64();
+    println!(
+        "a round of 64 rows, batches, commits: {shared:?} in groups, {alone:?} alone; rate in groups to alone {ratio:.2}"
+    );
     assert!(shared.1 >= 2 * shared.2, "{shared:?}");
     // The target's commits cost little here; where each is a flush of a disk, groups gain.
-    assert!(shared.0 > 0.7 * alone.0, "{shared:?} in groups, {alone:?} alone");
+    assert!(ratio > 0.5, "{shared:?} in groups, {alone:?} alone");
 }

@@ -110,7 +110,8 @@ async fn two_hundred_lanes_move_when_workers_join_leave_and_die() {
     let undisturbed = Instant::now() + Duration::from_secs(2);
     watch.begin();
     watch.until("undisturbed", || Instant::now() > undisturbed).await;
-    report("undisturbed", 0, watch.stops(&running(&first)));
+    let calm = watch.stops(&running(&first));
+    report("undisturbed", 0, calm);
 
     watch.begin();
     let second = Worker::start(&name).await;
@@ -137,8 +138,9 @@ async fn two_hundred_lanes_move_when_workers_join_leave_and_die() {
     report("a worker was killed", LANES / 2, killed);
 
     for (what, (stay, go), limit) in [("join", joined, GRACEFUL), ("leave", left, GRACEFUL), ("kill", killed, KILLED)] {
-        assert!(go < limit, "{what}: a lane that moved stood still for {go:?}");
-        assert!(stay < GRACEFUL, "{what}: a lane that stayed stood still for {stay:?}");
+        // Whatever stops lanes of a machine that is busy with other tests is no matter of the move.
+        assert!(go < limit + calm.0, "{what}: a lane that moved stood still for {go:?}");
+        assert!(stay < GRACEFUL / 2 + calm.0, "{what}: a lane that stayed stood still for {stay:?}");
     }
     let Watch { mut world, rounds, .. } = watch;
     let sum: Vec<String> = (0..TABLES).map(|t| format!("(SELECT COUNT(*) FROM {})", world.target_table(t))).collect();
