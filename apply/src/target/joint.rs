@@ -15,7 +15,7 @@ use super::progress::Lane;
 use super::replay::ReplayWork;
 use super::serial::Halt;
 use super::transaction::Destination;
-use super::writer::{BatchOutcome, Detour, Rows, Work, WriteError};
+use super::writer::{BatchOutcome, Detour, Policies, Rows, Work, WriteError};
 
 /// Events of one table and schema that follow each other.
 pub(crate) struct Stretch<'w, 'a> {
@@ -158,6 +158,8 @@ impl<'a> Joint<'_, 'a> {
     fn rows(&mut self, at: usize, to: usize) -> Rows<'_, 'a> {
         let stretch = &self.stretches[at];
         let Destination { mapping, policies } = stretch.destinations[to];
+        // There are other lanes, and none of them is to be waited for.
+        let policies = Policies { settled: Some(i64::MAX), ..policies };
         Rows { session: self.session, mapping, policies, batch: &stretch.batch }
     }
 

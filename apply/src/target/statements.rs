@@ -124,14 +124,17 @@ impl Statements {
 
     /// `DELETE` of the rows of these keys; each is `'a'` or `(1,'a')`. `bytes` are the same as UTF-8.
     pub(crate) fn delete_in(&self, keys: &str, bytes: &str) -> String {
-        let bytes =
-            if self.byte_side.is_empty() { String::new() } else { format!(" AND {} IN ({bytes})", self.byte_side) };
-        format!("DELETE FROM {} WHERE {} IN ({keys}){bytes}{}", self.table, self.key_side, self.own)
+        format!("DELETE FROM {} WHERE {} IN ({keys}){}{}", self.table, self.key_side, self.and_bytes(bytes), self.own)
     }
 
-    /// Whether any of these keys has a row, as the collation compares them.
-    pub(crate) fn any_of(&self, keys: &str) -> String {
-        format!("SELECT 1 FROM {} WHERE {} IN ({keys}) LIMIT 1", self.table, self.key_side)
+    /// Whether any of these keys has a row: as the collation compares them, and by their bytes where those are given.
+    pub(crate) fn any_of(&self, keys: &str, bytes: Option<&str>) -> String {
+        let bytes = bytes.map(|bytes| self.and_bytes(bytes)).unwrap_or_default();
+        format!("SELECT 1 FROM {} WHERE {} IN ({keys}){bytes} LIMIT 1", self.table, self.key_side)
+    }
+
+    fn and_bytes(&self, bytes: &str) -> String {
+        if self.byte_side.is_empty() { String::new() } else { format!(" AND {} IN ({bytes})", self.byte_side) }
     }
 }
 

@@ -316,7 +316,9 @@ impl Rows<'_, '_> {
         let mut rest = if self.mapping.key.is_empty() { &[] } else { rows };
         while !rest.is_empty() {
             let (keys, taken) = self.key_list(rest, true)?;
-            if self.session.first::<mysql_async::Row>(self.mapping.sql.any_of(&keys.collated)).await?.is_some() {
+            // With other lanes, one that is ahead may have a row that is equal by collation, and came later.
+            let bytes = self.policies.settled.map(|_| keys.bytes());
+            if self.session.first::<mysql_async::Row>(self.mapping.sql.any_of(&keys.collated, bytes)).await?.is_some() {
                 return Err(Detour::Serial("a row to insert is already in the target".to_owned()));
             }
             rest = &rest[taken..];
