@@ -13,6 +13,7 @@
 
 mod bank;
 mod crew;
+mod emptied;
 mod shape;
 mod single;
 mod writer;
