@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use mysql_async::Value;
 use schemas::check::{Finding, SourceTable, SourceTables};
 use schemas::decode::{DatumKind, WriterColumn};
-use schemas::documents::{Mapping, Pipeline, Target};
+use schemas::documents::{ForeignKeys, Mapping, Pipeline, Target};
 use schemas::progress::{self, quote};
 use schemas::server::ServerAccess;
 use schemas::table::{Column, ColumnType, TableName};
@@ -62,8 +62,9 @@ async fn look(
         for from in mapped_tables(pipeline, mapping, sources) {
             let source = sources.get(&from);
             let begun = source.is_some_and(|source| begun.contains(&source.topic));
+            let ordered = pipeline.settings_for(mapping).foreign_keys == ForeignKeys::Ordered;
             for to in mapping.to.of(&from) {
-                let pair = Pair { mapping, from: &from, to: &to, source, begun };
+                let pair = Pair { mapping, from: &from, to: &to, source, begun, ordered };
                 mapped_table(session, &pair, found).await?;
             }
         }
@@ -80,6 +81,8 @@ struct Pair<'a> {
     source: Option<&'a SourceTable>,
     /// The pipeline has progress of it already.
     begun: bool,
+    /// The tables keep their order, under the target's foreign keys.
+    ordered: bool,
 }
 
 /// The source tables of a mapping: those that it names, and of a pattern those that are known to be there.
@@ -157,7 +160,7 @@ async fn own_tables(session: &mut Session, target: &Target, found: &mut Vec<Find
 }
 
 async fn mapped_table(session: &mut Session, pair: &Pair<'_>, found: &mut Vec<Finding>) -> Result<(), Failure> {
-    let &Pair { mapping, from, to, source, .. } = pair;
+    let &Pair { mapping, from, to, source, ordered, .. } = pair;
     let subject = format!("{from} -> {to}");
     let table = match TargetTable::read(session, to).await {
         Ok(table) => table,
@@ -203,7 +206,7 @@ async fn mapped_table(session: &mut Session, pair: &Pair<'_>, found: &mut Vec<Fi
         found.extend(rows::charsets(&subject, mapping, source, &table));
         found.extend(rows::existing(session, &subject, pair, source).await?);
     }
-    cascades(session, &subject, to, found).await?;
+    cascades(session, &subject, (to, ordered), found).await?;
     let columns: Vec<&str> = table.columns.iter().filter(|c| !c.generated).map(|c| c.name.as_str()).collect();
     privileges(session, to, &columns, found).await?;
     if found.len() == before {
@@ -217,11 +220,12 @@ async fn mapped_table(session: &mut Session, pair: &Pair<'_>, found: &mut Vec<Fi
     Ok(())
 }
 
-/// Cascades: what they change at the source is not in its binlog, so the target would keep those rows.
+/// Cascades: what they change at the source is not in its binlog, so the target would keep those rows, unless its own
+/// foreign keys are checked.
 async fn cascades(
     session: &mut Session,
     subject: &str,
-    table: &TableName,
+    (table, ordered): (&TableName, bool),
     found: &mut Vec<Finding>,
 ) -> Result<(), Failure> {
     let keys: Vec<(String, String)> = session
@@ -233,9 +237,18 @@ async fn cascades(
         )
         .await?;
     for (key, child) in keys {
+        if ordered {
+            let message = format!(
+                "the foreign key {key} of {child} cascades here, too (foreign_keys: ordered), which is right as long as the \
+                 source does not write its cascades into its binlog; a server that does needs missing_row: ignore"
+            );
+            found.push(Finding::warning(subject, &Error::new(Code::TargetTable, message)));
+            continue;
+        }
         let message = format!(
             "the foreign key {key} of {child} cascades: rows that a cascade changes at the source are not in its binlog and stay as they are here; \
-             make it RESTRICT on both sides and change those rows in the application"
+             set foreign_keys: ordered for the tables that it joins, or make it RESTRICT on both sides and change those rows in the \
+             application"
         );
         found.push(Finding::error(subject, &Error::new(Code::TargetTable, message)));
     }

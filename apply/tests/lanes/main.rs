@@ -8,6 +8,7 @@ mod groups;
 mod handles;
 mod joined;
 mod lag;
+mod ordered;
 mod partitions;
 mod replay;
 mod scale;
