@@ -12,8 +12,10 @@
 //!   first kind, and comes back with its own last event before U.
 //!
 //! So at U the target is S(U), whatever it was at P, and strict application can go on. The net effect of a batch up to b
-//! is S(b) for the keys that it touches, so the same holds batch by batch. It rests on the lane being serial and alone:
-//! a topic has one partition. Where several source tables feed one target table, every unique index must have a column
+//! is S(b) for the keys that it touches, so the same holds batch by batch. It rests on the lane being serial and alone.
+//! Where a topic has several partitions and rows of theirs may conflict, "the lane" is all of them: they go back to one
+//! place P and replay merged by position until the last is at its U (`joined`), and the argument is about the merged
+//! order. If they cannot conflict, no event of one lane takes away a row of another, and each is alone. Where several source tables feed one target table, every unique index must have a column
 //! that the mapping sets, so that only rows of this one can hold its unique values; else nothing is replayed.
 //!
 //! `REPLACE` is the server's own notion of "whatever holds one of its unique values", generated columns and collations
