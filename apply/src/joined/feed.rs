@@ -177,6 +177,11 @@ impl Feed {
         self.merge.greatest()
     }
 
+    /// There may be lanes that are not of the set yet with records beyond this position.
+    pub(crate) fn set_listed(&mut self, upto: Position) {
+        self.merge.set_listed(upto);
+    }
+
     /// Begins a round with ends that were taken when `upto` had been read.
     pub(crate) fn begin_round(&mut self, upto: Position, ends: Vec<i64>) {
         self.merge.begin_round(upto, ends);

@@ -36,6 +36,8 @@ use crate::target::writer::{BatchOutcome, WriteError};
 
 /// An idle set passes control records at most this often.
 const PASS_EVERY: Duration = Duration::from_secs(1);
+/// How often an idle ordered set looks for new topics.
+const LIST_EVERY: Duration = Duration::from_secs(2);
 /// Longest wait for a sign of the reader; what it does not announce is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// After so many events that a lane's start does not contain, none comes any more that it does.
@@ -56,6 +58,8 @@ pub(crate) struct Leader<'t> {
     /// Whether the ends have been asked for, and whether all has been read up to them.
     asked: bool,
     looked: bool,
+    /// When the topics of an ordered set were listed last.
+    listed_at: Instant,
 }
 
 impl LaneTask {
@@ -86,8 +90,11 @@ impl LaneTask {
         }
         let at: Vec<(i64, Position)> = members.lanes.iter().map(|lane| (lane.next_offset(), stands(lane))).collect();
         let from: Vec<_> = members.parts.iter().cloned().zip(at.iter().map(|(offset, _)| *offset)).collect();
-        let feed = Feed::new(Reader::open(self.services.inquiry.kafka(), &from)?, &at);
+        let mut feed = Feed::new(Reader::open(self.services.inquiry.kafka(), &from)?, &at);
         let furthest = at.iter().map(|(_, position)| *position).max();
+        if let (true, Some((_, first))) = (set.ordered, at.iter().min_by_key(|(_, position)| *position)) {
+            feed.set_listed(*first);
+        }
         let lanes = members.lanes.len();
         tracing::info!(
             pipeline = config.name,
@@ -96,9 +103,20 @@ impl LaneTask {
             until = set.until,
             "leading joined lanes"
         );
-        let (last_write, asked, looked) = (Instant::now(), false, false);
-        let mut leader =
-            Leader { task: self, config, set, members, feed, furthest, reach: None, last_write, asked, looked };
+        let (last_write, listed_at, asked, looked) = (Instant::now(), Instant::now(), false, false);
+        let mut leader = Leader {
+            task: self,
+            config,
+            set,
+            members,
+            feed,
+            furthest,
+            reach: None,
+            last_write,
+            asked,
+            looked,
+            listed_at,
+        };
         leader.show();
         Ok(leader)
     }
@@ -135,6 +153,9 @@ impl Leader<'_> {
                 backoff.reset();
                 continue;
             }
+            if self.set.ordered && self.listed_at.elapsed() >= LIST_EVERY {
+                self.list().await?;
+            }
             if let Some(turn) = self.finish().await? {
                 return Ok(turn);
             }
@@ -161,12 +182,22 @@ impl Leader<'_> {
     /// Takes the ends of all partitions, after what has come so far.
     async fn round(&mut self) -> Result<(), Turn> {
         let Some(upto) = self.feed.greatest() else { return Ok(()) };
-        if self.set.ordered && ordered_topics(&self.config, &self.task.services).await? != self.set.topics {
-            tracing::info!(pipeline = self.config.name, "the joined tables have another topic");
-            return Err(Turn::Again);
+        if self.set.ordered {
+            self.list().await?;
+            self.feed.set_listed(upto);
         }
         let ends = self.feed.reader().ends().await?;
         self.feed.begin_round(upto, ends);
+        Ok(())
+    }
+
+    /// Whether the set has the topics that it had; a table that is new has events of its own to wait for.
+    async fn list(&mut self) -> Result<(), Turn> {
+        if ordered_topics(&self.config, &self.task.services).await? != self.set.topics {
+            tracing::info!(pipeline = self.config.name, "the tables under foreign keys have another topic");
+            return Err(Turn::Again);
+        }
+        self.listed_at = Instant::now();
         Ok(())
     }
 

@@ -46,13 +46,20 @@ pub(crate) struct Merge<T> {
     /// The first waiting element of each lane that has one.
     heads: BTreeSet<(Position, usize)>,
     round: Option<Round>,
+    /// Beyond it there may be lanes that are not known at all; `None`: there are no others.
+    listed: Option<Position>,
 }
 
 impl<T> Merge<T> {
     /// Lanes that have come so far.
     pub(crate) fn new(at: impl IntoIterator<Item = Position>) -> Self {
         let lanes = at.into_iter().map(|at| Stream { waiting: VecDeque::new(), last: at, known: at }).collect();
-        Self { lanes, heads: BTreeSet::new(), round: None }
+        Self { lanes, heads: BTreeSet::new(), round: None, listed: None }
+    }
+
+    /// There may be other lanes with elements beyond this position.
+    pub(crate) fn set_listed(&mut self, upto: Position) {
+        self.listed = Some(upto);
     }
 
     /// Takes an element in; false when it is a repeat.
@@ -114,7 +121,8 @@ impl<T> Merge<T> {
 
     /// Up to here everything has come.
     pub(crate) fn safe(&self) -> Option<Position> {
-        self.lanes.iter().map(|stream| stream.last.max(stream.known)).min()
+        let lanes = self.lanes.iter().map(|stream| stream.last.max(stream.known));
+        lanes.chain(self.listed).min()
     }
 
     /// The next element, if no smaller one can come.
@@ -173,6 +181,18 @@ mod tests {
         assert!(merge.round.is_some(), "lane 0 has not been read to its end");
         merge.has_read(0, 4);
         assert!(merge.round.is_none() && !merge.wants_round() && merge.next_at().is_none());
+    }
+
+    #[test]
+    fn what_lanes_there_are_is_known_up_to_a_place_only() {
+        let mut merge = Merge::new([at(0, 0)]);
+        merge.set_listed(at(0, 0));
+        assert!(merge.push(0, at(0, 1), "a"));
+        assert_eq!(merge.next(), None, "a lane that is new may have a smaller one");
+        assert!(merge.wants_round());
+        merge.set_listed(at(0, 1));
+        assert_eq!(merge.next().map(|(_, _, e)| e), Some("a"));
+        assert!(!merge.wants_round());
     }
 
     #[test]
