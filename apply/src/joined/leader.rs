@@ -493,7 +493,7 @@ impl Leader<'_> {
 
     /// Lets the lanes go once all have passed the ordinal up to which they are joined.
     async fn finish(&mut self) -> Result<Option<Turn>, Turn> {
-        let Some(until) = self.set.until.filter(|until| *until != join::ALWAYS) else { return Ok(None) };
+        let Some(until) = self.set.until else { return Ok(None) };
         let generation = self.members.lanes.iter().map(|lane| lane.replay().generation).max().unwrap_or_default();
         let goal = Position { generation, ordinal: until };
         let furthest = self.furthest.is_none_or(|furthest| self.feed.is_through(furthest));

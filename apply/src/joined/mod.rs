@@ -111,7 +111,7 @@ impl LaneTask {
 
     async fn stand_by(&mut self, leader: &str, set: &Set) -> Turn {
         self.halt();
-        let every = if set.until.is_some_and(|until| until != join::ALWAYS) { LOOK_EVERY.0 } else { LOOK_EVERY.1 };
+        let every = if set.ordered { LOOK_EVERY.1 } else { LOOK_EVERY.0 };
         tracing::info!(topic = self.part.topic, partition = self.part.partition, leader, "standing by");
         for look in 1_u32.. {
             match self.look_at_row(leader, set).await {
@@ -167,20 +167,19 @@ impl LaneTask {
         if of_topic.is_some() { Err(Turn::Again) } else { Ok(()) }
     }
 
-    /// Whether the lanes of the topic cannot go each by itself: they replay, and rows of different ones may conflict.
-    pub(crate) fn must_join(&self, mappings: &[TableMapping]) -> bool {
-        let replays = self.state.held.as_ref().is_some_and(Lane::is_replaying);
-        self.state.partitions > 1 && replays && mappings.iter().any(TableMapping::lanes_may_conflict)
+    /// Whether rows of different lanes of the topic may conflict. Such lanes replay as one.
+    pub(crate) fn may_conflict(&self, mappings: &[TableMapping]) -> bool {
+        self.state.partitions > 1 && mappings.iter().any(TableMapping::lanes_may_conflict)
     }
 
-    /// Joins the lanes of the topic for good; no transaction may be open.
-    pub(crate) async fn join_for_good(&self, pooled: &mut Pooled) -> Turn {
-        let config = self.settings.config();
+    /// Joins the lanes of the topic until none replays and no other generation waits; no transaction may be open.
+    pub(crate) async fn join_to_replay(&self, pooled: &mut Pooled) -> Turn {
+        let (config, until) = (self.settings.config(), self.state.held.as_ref().map_or(-1, Lane::ordinal));
         let of = (config.name.as_str(), self.part.topic.as_str());
-        if let Err(failure) = join::join(pooled.session(), config.pool.schema(), of, join::ALWAYS).await {
+        if let Err(failure) = join::join(pooled.session(), config.pool.schema(), of, until).await {
             return failure.into();
         }
-        tracing::info!(topic = self.part.topic, "rows of several partitions may conflict; their lanes are joined");
+        tracing::info!(topic = self.part.topic, "the lanes are joined to replay: their rows may conflict");
         Turn::Again
     }
 }

@@ -241,9 +241,10 @@ impl LaneTask {
             }
         };
         let plan = self.state.plans.get(schema, table, &self.services.schemas, pooled.session()).await?;
-        if self.must_join(&plan.mappings) {
+        let conflicts = self.may_conflict(&plan.mappings);
+        if conflicts && self.state.held.as_ref().is_some_and(Lane::is_replaying) {
             end_of_others(pooled).await?;
-            return Err(self.join_for_good(pooled).await);
+            return Err(self.join_to_replay(pooled).await);
         }
         let (policies, gathers_to) = (self.policies(table.policies), self.gathers_to());
         let state = &mut self.state;
@@ -268,6 +269,10 @@ impl LaneTask {
         }
         if let Some(border) = cut.border {
             drop(cut);
+            let replays = matches!(border, Border::Generation { .. }) && held.ordinal() >= 0;
+            if conflicts && replays {
+                return Err(self.join_to_replay(pooled).await);
+            }
             return self.cross(border, pooled).await.map(|()| None);
         }
         let stop = cut.stop.take();

@@ -11,9 +11,6 @@ use super::connection::Session;
 use super::failure::{Failure, Fault};
 use super::progress::{LaneKey, identity, matches_key};
 
-/// No ordinal is beyond it: the lanes stay joined.
-pub const ALWAYS: i64 = i64::MAX;
-
 /// A progress row as it stands, read without waiting for whoever writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
