@@ -252,6 +252,7 @@ impl Leader<'_> {
             replays: self.members.is_replaying(),
             ordered: self.set.ordered,
             early: self.reach.is_none() && self.furthest > cut.last,
+            apart: self.furthest.is_some(),
         };
         let abandon = self.task.handle.abandon.clone();
         let mut joint = Joint {

@@ -43,6 +43,8 @@ pub(crate) struct Manner {
     pub(crate) ordered: bool,
     /// Some lane is further than this batch: a conflict says only that more is needed.
     pub(crate) early: bool,
+    /// Some lane is further than others: rows may be there that came behind some of these events.
+    pub(crate) apart: bool,
 }
 
 /// Why nothing, or not all, was written.
@@ -84,7 +86,12 @@ impl<'a> Joint<'_, 'a> {
         if let Some(malformed) = self.malformed() {
             return Err(JointError::Write(WriteError::Refused(malformed)));
         }
-        let Some(doing) = self.plan()? else { return self.write_serially().await };
+        let Some(doing) = self.plan()? else {
+            if self.manner.early {
+                return Err(JointError::Early("its changes contradict each other".to_owned()));
+            }
+            return self.write_serially().await;
+        };
         self.begin().await?;
         match self.write_planned(&doing).await {
             Ok(mut outcome) => {
@@ -120,7 +127,9 @@ impl<'a> Joint<'_, 'a> {
             } else if self.manner.ordered && !stretch.only_inserts() {
                 doing.push(Doing::OneByOne);
             } else {
-                let Some(work) = tables.map(|to| self.rows(at, to).plan()).collect() else { return Ok(None) };
+                let work: Option<Vec<Work>> = tables.map(|to| self.rows(at, to).plan()).collect();
+                let Some(mut work) = work else { return Ok(None) };
+                work.iter_mut().for_each(|work| work.beside_others = self.manner.apart);
                 doing.push(Doing::Net(work));
             }
         }

@@ -261,7 +261,7 @@ impl Rows<'_, '_> {
         let (gone, new) = (net.deletes.len(), net.inserts.len());
         let updates = Vec::with_capacity(net.updates.len());
         let (deletes, inserts, absent) = (net.deletes, net.inserts, net.absent);
-        let mut work = Work { deletes, gone, updates, inserts, new, absent, runs: Vec::new() };
+        let mut work = Work { deletes, gone, updates, inserts, new, absent, beside_others: false, runs: Vec::new() };
         for update in net.updates {
             let moves = self.mapping.moves_unique(self.batch.before(update.first), self.batch.after(update.last));
             if !moves && !update.replaced {
@@ -282,7 +282,7 @@ impl Rows<'_, '_> {
             return self.write_runs(&work.runs).await;
         }
         self.delete_rows(&work.deletes).await?;
-        self.check_absent(&work.absent).await?;
+        self.check_absent(&work.absent, work.beside_others).await?;
         self.update_rows(&work.updates).await?;
         self.insert_rows(&work.inserts).await?;
         let replaced = work.deletes.len() - work.gone;
@@ -311,13 +311,14 @@ impl Rows<'_, '_> {
     }
 
     /// Rows that came and went within the batch must not have been there.
-    async fn check_absent(&mut self, rows: &[usize]) -> Result<(), Detour> {
+    async fn check_absent(&mut self, rows: &[usize], beside_others: bool) -> Result<(), Detour> {
         // Without a row key there may be any number of it.
         let mut rest = if self.mapping.key.is_empty() { &[] } else { rows };
         while !rest.is_empty() {
             let (keys, taken) = self.key_list(rest, true)?;
             // With other lanes, one that is ahead may have a row that is equal by collation, and came later.
-            let bytes = self.policies.settled.map(|_| keys.bytes());
+            let others = beside_others || self.policies.settled.is_some();
+            let bytes = others.then(|| keys.bytes());
             if self.session.first::<mysql_async::Row>(self.mapping.sql.any_of(&keys.collated, bytes)).await?.is_some() {
                 return Err(Detour::Serial("a row to insert is already in the target".to_owned()));
             }
@@ -522,6 +523,8 @@ pub(crate) struct Work {
     /// How many of them, from the front, are new.
     new: usize,
     absent: Vec<usize>,
+    /// A row that only the collation takes for one of `absent` is another's, which came later.
+    pub(crate) beside_others: bool,
     /// Where the changes have no keys: all of them in order, and nothing of the above.
     runs: Vec<Run>,
 }
