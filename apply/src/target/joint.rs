@@ -86,7 +86,8 @@ impl<'a> Joint<'_, 'a> {
         if let Some(malformed) = self.malformed() {
             return Err(JointError::Write(WriteError::Refused(malformed)));
         }
-        let Some(doing) = self.plan()? else {
+        let doing = self.plan().map_err(|why| JointError::Write(WriteError::Refused(why)))?;
+        let Some(doing) = doing else {
             if self.manner.early {
                 return Err(JointError::Early("its changes contradict each other".to_owned()));
             }
@@ -114,13 +115,13 @@ impl<'a> Joint<'_, 'a> {
     }
 
     /// How each stretch is written; `None` when all must go one by one.
-    fn plan(&mut self) -> Result<Option<Vec<Doing>>, JointError> {
+    fn plan(&mut self) -> Result<Option<Vec<Doing>>, Error> {
         let mut doing = Vec::with_capacity(self.stretches.len());
         for (at, stretch) in self.stretches.iter().enumerate() {
             let tables = 0..stretch.destinations.len();
             if self.manner.replays {
                 if let Some(why) = tables.clone().find_map(|to| self.rows(at, to).cannot_replay()) {
-                    return Err(JointError::Write(WriteError::Refused(why)));
+                    return Err(why);
                 }
                 let Some(work) = tables.map(|to| self.rows(at, to).replay_plan()).collect() else { return Ok(None) };
                 doing.push(Doing::Replay(work));

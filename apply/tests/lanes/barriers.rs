@@ -79,7 +79,7 @@ impl Source {
                 let before = self.rows.get(&id).copied();
                 let change = match before {
                     None => Insert((id, name)),
-                    Some(before) if self.count % 4 == 0 => Delete((id, before)),
+                    Some(before) if self.count.is_multiple_of(4) => Delete((id, before)),
                     Some(before) => Update((id, before), (id, name)),
                 };
                 if matches!(change, Delete(_)) {

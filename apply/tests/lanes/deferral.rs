@@ -2,6 +2,7 @@
 
 use schemas::status::LaneState;
 
+use crate::frozen::Process;
 use crate::world::Change::{Delete, Insert, Update};
 use crate::world::{Worker, World, wait_for};
 
@@ -204,5 +205,27 @@ async fn what_waits_is_interrupted_by_documents_and_by_the_end() {
     world.pipeline("apply: {missing_row: ignore}").await;
     world.wait_for_rows(&[(1, "z"), (2, "x")]).await;
     worker.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_outlives_the_workers_of_both_lanes() {
+    let mut world = world("outlives", 2).await;
+    let (first, second) = (Process::start(&world.name), Process::start(&world.name));
+    world.publish_at(&[(0, Insert((1, "x"))), (1, Insert((2, "y")))]);
+    world.wait_for_rows(&[(1, "x"), (2, "y")]).await;
+    let blocks = world.publish_at(&[(0, Update((9, "q"), (9, "r")))]);
+    world.publish_at(&[(0, Update((1, "x"), (1, "z")))]);
+    let waits = world.publish_at(&[(1, Update((2, "y"), (2, "x")))]);
+    world.wait_for_standing(1, |at| at.2 == Some(waits)).await;
+    world.wait_for_standing(0, |at| at.2 == Some(blocks)).await;
+    drop(first);
+    let third = Process::start(&world.name);
+    drop(second);
+    let schema = world.schema();
+    world.run(&format!("INSERT INTO `{schema}`.tb_user2 VALUES (9, 'q')")).await;
+    world.pipeline("").await;
+    world.wait_for_rows(&[(1, "z"), (2, "x"), (9, "r")]).await;
+    drop(third);
     world.end().await;
 }
