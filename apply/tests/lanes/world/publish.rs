@@ -1,0 +1,184 @@
+//! What the test publishes in place of a capture.
+
+use super::*;
+
+impl World {
+    /// Publishes one source transaction in a Kafka transaction of its own.
+    pub(crate) fn publish(&mut self, changes: &[Change]) {
+        self.publish_all(&[changes]);
+    }
+
+    /// Publishes one source transaction of another table.
+    pub(crate) fn publish_to(&mut self, table: usize, changes: &[Change]) {
+        self.producer.begin_transaction().expect("begin");
+        self.transactions += 1;
+        for change in changes {
+            self.ordinal += 10;
+            self.send((table, 0), *change, self.ordinal, &format!("0-1-{}", self.transactions));
+        }
+        self.commit();
+    }
+
+    /// Publishes one source transaction whose changes lie in the partitions given; answers the ordinal of the last.
+    pub(crate) fn publish_at(&mut self, changes: &[(i32, Change)]) -> i64 {
+        self.producer.begin_transaction().expect("begin");
+        self.transactions += 1;
+        for (partition, change) in changes {
+            self.ordinal += 10;
+            self.send((0, *partition), *change, self.ordinal, &format!("0-1-{}", self.transactions));
+        }
+        self.commit();
+        self.ordinal
+    }
+
+    /// Publishes the same change of every table, in one Kafka transaction.
+    pub(crate) fn publish_to_all(&mut self, change: Change) {
+        self.producer.begin_transaction().expect("begin");
+        self.transactions += 1;
+        for table in 0..self.tables.len() {
+            self.ordinal += 10;
+            self.send((table, 0), change, self.ordinal, &format!("0-1-{}", self.transactions));
+        }
+        self.commit();
+    }
+
+    /// Publishes a row for each partition of every table, in one Kafka transaction; partition by partition, from this id on.
+    pub(crate) fn publish_to_all_partitions(&mut self, first: i32, partitions: i32) {
+        self.producer.begin_transaction().expect("begin");
+        self.transactions += 1;
+        for table in 0..self.tables.len() {
+            for partition in 0..partitions {
+                self.ordinal += 10;
+                let row = Change::Insert((first + partition, "x"));
+                self.send((table, partition), row, self.ordinal, &format!("0-1-{}", self.transactions));
+            }
+        }
+        self.commit();
+    }
+
+    /// Publishes a barrier behind which the topic has so many partitions, as capture does; answers its ordinal.
+    pub(crate) fn publish_barrier(&mut self, kind: BarrierKind, partitions: i32) -> i64 {
+        let before = match kind {
+            BarrierKind::Truncate => partitions,
+            BarrierKind::Repartition => partitions / 2,
+        };
+        let client = self.producer.client();
+        let end = |partition| client.fetch_watermarks(&self.topic, partition, Duration::from_secs(10)).expect("ends").1;
+        self.ordinal += 10;
+        self.transactions += 1;
+        let barrier = Barrier {
+            kind,
+            generation: self.generation,
+            ordinal: self.ordinal,
+            ends: (0..before).map(end).collect(),
+            gtid: Some(format!("0-1-{}", self.transactions)),
+            file: "binlog.000001".to_owned(),
+            pos: 4,
+            ts_ms: 0,
+            partitions: partitions.cast_unsigned(),
+        };
+        let json = barrier.to_json();
+        self.producer.begin_transaction().expect("begin");
+        for partition in 0..partitions {
+            let header = Header { key: schemas::barrier::HEADER, value: Some(&json) };
+            let record = BaseRecord::<(), ()>::to(&self.topic).partition(partition);
+            self.producer.send(record.headers(OwnedHeaders::new().insert(header))).map_err(|(e, _)| e).expect("sent");
+        }
+        self.commit();
+        self.ordinal
+    }
+
+    /// Publishes rows of the first table into the first so many partitions in turn, as transactions of one row, in one
+    /// Kafka transaction.
+    pub(crate) fn publish_backlog(&mut self, ids: std::ops::Range<i32>, partitions: i32) {
+        self.producer.begin_transaction().expect("begin");
+        for id in ids {
+            (self.transactions, self.ordinal) = (self.transactions + 1, self.ordinal + 10);
+            self.send(
+                (0, id % partitions),
+                Change::Insert((id, "x")),
+                self.ordinal,
+                &format!("0-1-{}", self.transactions),
+            );
+        }
+        self.commit();
+    }
+
+    /// Publishes a record that is no event.
+    pub(crate) fn publish_garbage(&self) {
+        self.producer.begin_transaction().expect("begin");
+        let record = BaseRecord::to(&self.topic).key("x").payload("garbage").partition(0);
+        self.producer.send(record).map_err(|(e, _)| e).expect("sent");
+        self.commit();
+    }
+
+    /// Publishes source transactions in one Kafka transaction.
+    pub(crate) fn publish_all(&mut self, transactions: &[&[Change]]) {
+        self.producer.begin_transaction().expect("begin");
+        for changes in transactions {
+            self.transactions += 1;
+            let gtid = format!("0-1-{}", self.transactions);
+            for change in *changes {
+                self.ordinal += 10;
+                self.send((0, 0), *change, self.ordinal, &gtid);
+            }
+        }
+        self.commit();
+    }
+
+    /// Publishes a change with an ordinal of the past.
+    pub(crate) fn repeat(&mut self, change: Change, ordinal: i64) {
+        self.producer.begin_transaction().expect("begin");
+        self.send((0, 0), change, ordinal, "0-1-1");
+        self.commit();
+    }
+
+    fn commit(&self) {
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(Duration::from_millis(1));
+        }
+        self.producer.commit_transaction(Duration::from_secs(20)).expect("commit");
+    }
+
+    fn send(&self, (table, partition): (usize, i32), change: Change, ordinal: i64, gtid: &str) {
+        let table = &self.tables[table];
+        let (op, before, after) = match change {
+            Change::Insert(row) => (Op::Create, None, Some(image(row))),
+            Change::Update(before, after) => (Op::Update, Some(image(before)), Some(image(after))),
+            Change::Delete(row) => (Op::Delete, Some(image(row)), None),
+        };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_micros();
+        let now = i64::try_from(now).expect("fits");
+        let source = SourceBlock::new(&SourceFacts {
+            flavor: schemas::checkpoint::Flavor::Mariadb,
+            version: "test",
+            name: &self.name,
+            ts_ms: now / 1000,
+            db: "shop",
+            table: &table.name.table,
+            server_id: 1,
+            gtid: Some(gtid),
+            file: "binlog.000001",
+            thread: None,
+            generation: self.generation,
+        });
+        let event = RowEvent {
+            op,
+            before: before.as_deref(),
+            after: after.as_deref(),
+            source: &source,
+            position: RowPosition { pos: 4, row: 0, ordinal },
+            ts_us: now,
+        };
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        let identity = before.as_deref().or(after.as_deref()).expect("a row");
+        table.encoder.encode_key(identity, &mut key).expect("key");
+        table.encoder.encode_value(&event, &mut value).expect("value");
+        let mut record = BaseRecord::to(&table.topic).key(&key).payload(&value).partition(partition);
+        while let Err((error, back)) = self.producer.send(record) {
+            assert_eq!(error.rdkafka_error_code(), Some(rdkafka::error::RDKafkaErrorCode::QueueFull), "{error}");
+            self.producer.poll(Duration::from_millis(1));
+            record = back;
+        }
+    }
+}
