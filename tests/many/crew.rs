@@ -180,7 +180,7 @@ fn is_calm(status: &WorkerStatus) -> bool {
 }
 
 fn at_rest(state: LaneState) -> bool {
-    !matches!(state, LaneState::Claiming | LaneState::Retrying | LaneState::Paused)
+    matches!(state, LaneState::Running | LaneState::Joined)
 }
 
 fn describe(status: &WorkerStatus) -> String {

@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 /// Time between two transactions: a load that every worker keeps up with.
 const PACE: Duration = Duration::from_millis(20);
 /// Whether tables are emptied by TRUNCATE now and then.
-const TRUNCATE: bool = false;
+const TRUNCATE: bool = true;
 /// What the source may answer to a statement: a key that is there, NULL where none may be, a row that changed meanwhile
 /// (MariaDB), a lock that another has.
 const REFUSALS: [u16; 4] = [1062, 1048, 1020, 1205];
