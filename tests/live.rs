@@ -219,7 +219,7 @@ async fn tables_made_later_go_by_their_pattern() -> Result<()> {
 
     for (mappings, code) in [
         ("{from: 'S.t_*', to: 'T.{table}'}, {from: 'S.*_1', to: 'T.{table}'}", "OT1001"),
-        ("{from: 'S.x_[0-9]', to: T.all}", "OT1002"),
+        ("{from: 'S.x_[0-9]', to: T.all, columns: {set: {place: '{schema}'}}}", "OT1032"),
         ("{from: 'S.t_*', to: 'T.{table}_other'}, {from: S.named, to: T.t_9_copy}", "OT1033"),
     ] {
         let done = site.try_put(&[&pipeline(&site, mappings, "")]).await?;

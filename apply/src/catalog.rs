@@ -1,7 +1,8 @@
 //! Which source table writes which target table, counting the tables that are there without being named anywhere.
 //!
-//! Several source tables in one target table are refused. Between mappings that name their tables a put sees to that; a
-//! table that a pattern matches is known only when its topic is there. Its lane then asks here. Whoever claims looks at the
+//! Several source tables in one target table are refused unless all their mappings say that they merge, and their constants,
+//! if they set some, tell their rows apart. Between mappings that name their tables a put sees to that; a table that a
+//! pattern matches is known only when its topic is there. Its lane then asks here. Whoever claims looks at the
 //! same topics, documents and progress rows, so all workers come to the same end: a named table goes before one that
 //! a pattern matched, one that has progress before one that has none, then the smaller name.
 
@@ -50,9 +51,15 @@ impl Catalog {
             return Ok(());
         }
         let writers = self.writers(config, table).await?;
+        let world = &config.world;
         let address = config.target().address.to_string();
+        let (pipeline, mapping) = (world.pipeline(&config.name), world.route(&config.name, &table.from)?);
+        let (Some(pipeline), Some(mapping)) = (pipeline, mapping) else { return Ok(()) };
         let own = self.has_progress(config, (&config.name, table), pooled).await?;
         for (to, other) in writers.others((&config.name, &table.from), &address, &table.to) {
+            let merges = table.to.iter().position(|own| own == to).and_then(|at| table.merges.get(at));
+            let own_writer = Writer::new(pipeline, mapping, &table.from, merges.copied().unwrap_or_default());
+            let Some(why) = own_writer.conflict(other) else { continue };
             let first = other.named || {
                 let theirs = TablePlan { from: other.from.clone(), ..table.clone() };
                 let progress = self.has_progress(config, (&other.pipeline, &theirs), pooled).await?;
@@ -60,7 +67,7 @@ impl Catalog {
                 if progress == own { smaller } else { progress }
             };
             if first {
-                return Err(shared(config, table, &to.to_string(), other));
+                return Err(shared(config, table, (&to.to_string(), why), other));
             }
         }
         Ok(())
@@ -111,10 +118,9 @@ impl Catalog {
     }
 }
 
-fn shared(config: &Config, table: &TablePlan, to: &str, other: &Writer) -> Error {
+fn shared(config: &Config, table: &TablePlan, (to, why): (&str, &str), other: &Writer) -> Error {
     let message = format!(
-        "pipeline {}: {} would go to {to}, which {} of pipeline {} is written to; this version does not have several \
-         sources of one table yet",
+        "pipeline {}: {} would go to {to}, which {} of pipeline {} is written to; {why}",
         config.name, table.from, other.from, other.pipeline
     );
     Error::new(Code::TargetShared, message)

@@ -63,8 +63,10 @@ async fn look(
             let source = sources.get(&from);
             let begun = source.is_some_and(|source| begun.contains(&source.topic));
             let ordered = pipeline.settings_for(mapping).foreign_keys == ForeignKeys::Ordered;
-            for to in mapping.to.of(&from) {
-                let pair = Pair { mapping, from: &from, to: &to, source, begun, ordered };
+            let constants = mapping.columns.constants(pipeline.source.as_str(), &from);
+            for (to, merges) in mapping.to.of(&from).into_iter().zip(mapping.merges()) {
+                let rules = Rules { columns: mapping.columns.clone(), constants: constants.clone(), merges };
+                let pair = Pair { mapping, from: &from, to: &to, rules, source, begun, ordered };
                 mapped_table(session, &pair, found).await?;
             }
         }
@@ -77,6 +79,7 @@ struct Pair<'a> {
     mapping: &'a Mapping,
     from: &'a TableName,
     to: &'a TableName,
+    rules: Rules,
     /// The source's table, as far as it is known.
     source: Option<&'a SourceTable>,
     /// The pipeline has progress of it already.
@@ -176,12 +179,11 @@ async fn mapped_table(session: &mut Session, pair: &Pair<'_>, found: &mut Vec<Fi
         // Without the source's structure: what the target has, as if every column came.
         None => Vec::new(),
     };
-    let (reasons, keyless) =
-        match source.map(|_| TableMapping::compile(&writer, &Rules::from(&mapping.columns), &table)) {
-            Some(Ok(compiled)) => (Vec::new(), compiled.key.is_empty()),
-            Some(Err(reasons)) => (reasons, false),
-            None => (table.reasons(), !table.has_key()),
-        };
+    let (reasons, keyless) = match source.map(|_| TableMapping::compile(&writer, &pair.rules, &table)) {
+        Some(Ok(compiled)) => (Vec::new(), compiled.key.is_empty()),
+        Some(Err(reasons)) => (reasons, false),
+        None => (table.reasons(), !table.has_key()),
+    };
     for reason in reasons {
         found.push(Finding::error(&subject, &Error::new(Code::TargetTable, reason)));
     }

@@ -4,6 +4,7 @@
 //! beyond Kafka's limit end in a hash; their table stands in their schema's properties. A topic that is not exactly the
 //! one of a table that the source publishes and a mapping matches is never read, whatever the subscription brought.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::consumer::pattern;
 use crate::lane::intake::Limits;
 use crate::options::Options;
 use crate::pool::Pool;
+use crate::target::mapping::Rules;
 use crate::target::writer::Policies;
 
 /// Tables of a range whose topics are subscribed one by one.
@@ -35,11 +37,15 @@ pub(crate) struct TablePlan {
     pub(crate) to: Vec<TableName>,
     /// Whether the mapping names the table, rather than match it by a pattern.
     pub(crate) named: bool,
+    /// Of each of them: whether other tables may be written to it.
+    pub(crate) merges: Vec<bool>,
     /// Which columns, under which names.
     pub(crate) columns: Columns,
+    /// Columns of the target that have the same text in every row of this table.
+    pub(crate) constants: BTreeMap<String, String>,
     /// What happens to rows that are not as their events expect.
     pub(crate) policies: Policies,
-    /// What a TRUNCATE of the source's table does.
+    /// What a TRUNCATE of the source's table does. Never `apply` where the table's rows cannot be told from others'.
     pub(crate) truncate: Truncate,
     /// Whether foreign keys of the target are checked.
     pub(crate) foreign_keys: ForeignKeys,
@@ -53,6 +59,17 @@ pub(crate) struct TablePlan {
     pub(crate) own_start: bool,
     /// Whether the document says that it stands still.
     pub(crate) paused: bool,
+}
+
+impl TablePlan {
+    /// How its target at this position is written.
+    pub(crate) fn rules(&self, at: usize) -> Rules {
+        Rules {
+            columns: self.columns.clone(),
+            constants: self.constants.clone(),
+            merges: self.merges.get(at).copied().unwrap_or_default(),
+        }
+    }
 }
 
 /// The documents that a configuration is made of. A version alone says little: a document that was deleted and put again
@@ -145,14 +162,20 @@ impl Config {
     fn plan_of(&self, mapping: &Mapping, table: &TableName) -> TablePlan {
         let pipeline = &self.of.pipeline;
         let settings = pipeline.settings_for(mapping);
+        let merges = mapping.merges();
         let (rows, bytes) = (settings.batch_rows as usize, settings.batch_bytes.as_usize());
         TablePlan {
             from: table.clone(),
             to: mapping.to.of(table),
+            constants: mapping.columns.constants(self.source_name(), table),
             named: mapping.from.exact().is_some(),
             columns: mapping.columns.clone(),
             policies: Policies::from(&settings),
-            truncate: settings.truncate,
+            truncate: match settings.truncate {
+                Truncate::Apply if mapping.columns.set.is_empty() && merges.contains(&true) => Truncate::Pause,
+                other => other,
+            },
+            merges,
             foreign_keys: settings.foreign_keys,
             limits: Limits {
                 rows,

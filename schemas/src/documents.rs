@@ -7,6 +7,7 @@
 
 mod changes;
 mod duration;
+mod filling;
 mod names;
 mod patterns;
 mod pipeline;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use changes::{Replaced, changes};
 pub use duration::Interval;
+pub use filling::Filling;
 pub use names::{Address, Name};
 pub use patterns::{Rule, Specificity, TablePattern};
 pub use pipeline::{

@@ -117,6 +117,16 @@ fn wrong_values_are_named_with_their_path() {
             mapped("{from: 'shop.*', to: '{schema}.{table}'}, {from: '*.user', to: '{schema}.{table}'}"),
             "mappings[1].from: shop.* and *.user of mappings[0] both match shop.user and neither is more specific",
         ),
+        (
+            mapped("{from: a.b, to: c.d, columns: {set: {x: '{name}'}}}"),
+            "mappings[0].columns.set.x: \"{name}\": there are",
+        ),
+        (mapped("{from: a.b, to: c.d, columns: {set: {x: 1}}}"), "mappings[0].columns.set.x: invalid type: integer"),
+        (
+            mapped("{from: a.b, to: c.d, columns: {set: {X: a}, include: [x]}}"),
+            "columns.set.X: a column of the source goes",
+        ),
+        (mapped("{from: a.b, to: c.d, columns: {set: {x: a, X: b}}}"), "columns.set.x: it is set twice"),
         (mapped("{from: a.b, to: c.d, truncate: never}"), "mappings[0].truncate: unknown variant `never`"),
         (mapped("{from: a.b, to: c.d, foreign_keys: on}"), "mappings[0].foreign_keys: unknown variant `on`"),
         (mapped("{from: a.b, to: c.d, batch: {rows: 0}}"), "mappings[0].batch.rows: a batch has 1 to"),
@@ -211,7 +221,9 @@ fn documents_are_checked_together() {
     assert_eq!(own, ["OT1001: pipeline users: mappings[0].to: otter.progress is a table of Otter's own"]);
     let twice = put(mapped("{from: shop.a, to: r.x}, {from: shop.b, to: r.x}"));
     assert!(
-        twice[0].starts_with("OT1002: pipeline users: mappings[1].to: r.x is written by pipeline users"),
+        twice[0].starts_with(
+            "OT1032: pipeline users: mappings[1].to: shop.b would go to r.x, which shop.a of pipeline users"
+        ),
         "{twice:?}"
     );
     let unpublished = put(mapped("{from: mysql.user, to: r.x}"));
@@ -244,16 +256,60 @@ fn patterns_are_checked_together() {
     assert!(
         put(mapped("{from: 'crm_*.*', to: '{schema}.{table}'}, {from: 'shop.t_[00-31]', to: 'r.{table}'}")).is_empty()
     );
-    let merged = put(mapped("{from: 'shop.order_[00-31]', to: report.orders}"));
-    let expected = "OT1002: pipeline users: mappings[0].to: all tables of shop.order_[00-31] would come together in report.orders; \
-                    this version does not have several sources of one table yet: make {table} part of it";
-    assert_eq!(merged, [expected]);
     let twice = put(mapped("{from: 'shop.t_[0-3]', to: 'r.{table}'}, {from: x.y, to: r.t_2}"));
-    assert!(twice[0].contains("mappings[1].to: r.t_2 is written by pipeline users already"), "{twice:?}");
+    assert!(twice[0].contains("mappings[1].to: x.y would go to r.t_2, which shop.t_2 of pipeline users"), "{twice:?}");
     // a mapping of its own takes the table out of the pattern
     assert!(put(mapped("{from: 'shop.t_[0-3]', to: 'r.{table}'}, {from: shop.t_2, to: r.t_2}")).is_empty());
     let own = put(mapped("{from: 'shop.[progress,x]', to: 'otter.{table}'}"));
     assert!(own[0].contains(".to: otter.progress is a table of Otter's own"), "{own:?}");
+}
+
+/// What was refused once is accepted where all say that they merge, and their constants do not contradict that.
+#[test]
+fn tables_merge_where_all_say_so() {
+    let (source, target) = (with(Kind::Source, ""), with(Kind::Target, ""));
+    let other = source.replace("name: shop", "name: west");
+    let put = |mappings: &str| faults(&[source.clone(), target.clone(), mapped(mappings)]);
+    for fine in [
+        "{from: 'shop.order_[00-31]', to: report.orders}",
+        "{from: 'shop_*.t_*', to: report.orders}",
+        "{from: 'shop_*.t_*', to: report.orders, columns: {set: {place: '{schema}/{table}'}}}",
+        "{from: 'shop_*.t_*', to: 'report.{table}', columns: {set: {place: '{schema}'}}}",
+        "{from: shop.a, to: r.x, merge: true}, {from: shop.b, to: r.x, merge: true}",
+        "{from: shop.a, to: r.x, merge: true, columns: {set: {s: a}}}, {from: shop.b, to: r.x, merge: true, columns: {set: {S: b}}}",
+        "{from: shop.a, to: r.x, merge: true, columns: {set: {s: a}}}, {from: shop.b, to: r.x, merge: true}",
+        "{from: 'shop.t_[0-3]', to: [r.x, 'r.{table}']}, {from: x.y, to: r.x, merge: true}",
+    ] {
+        assert_eq!(put(fine), Vec::<String>::new(), "{fine}");
+    }
+    for (refused, why) in [
+        ("{from: shop.a, to: r.x, merge: true}, {from: shop.b, to: r.x}", "all their mappings say `merge: true`"),
+        ("{from: 'shop.t_[0-3]', to: [r.x, 'r.{table}']}, {from: x.y, to: r.t_1, merge: true}", "say `merge: true`"),
+        ("{from: 'shop_*.t_*', to: r.x, columns: {set: {s: '{schema}'}}}", "make {table} part of one"),
+        (
+            "{from: shop.a, to: r.x, merge: true, columns: {set: {s: eu}}}, {from: shop.b, to: r.x, merge: true, columns: {set: {s: 'EU '}}}",
+            "do not tell their rows apart",
+        ),
+        (
+            "{from: shop.a, to: r.x, merge: true, columns: {set: {s: a}}}, {from: shop.b, to: r.x, merge: true, columns: {set: {t: b}}}",
+            "do not tell their rows apart",
+        ),
+    ] {
+        let found = put(refused);
+        assert!(found.len() == 1 && found[0].starts_with("OT1032") && found[0].contains(why), "{refused}: {found:?}");
+    }
+    let of = |name: &str, mapping: &str| {
+        mapped(mapping)
+            .replace("name: users", &format!("name: {name}"))
+            .replace("source: shop", &format!("source: {name}"))
+    };
+    let two = |mapping: &str| {
+        faults(&[source.clone(), other.clone(), target.clone(), of("shop", mapping), of("west", mapping)])
+    };
+    assert_eq!(two("{from: a.t, to: r.t, merge: true, columns: {set: {s: '{source}'}}}"), Vec::<String>::new());
+    assert_eq!(two("{from: a.t, to: r.t, merge: true}"), Vec::<String>::new());
+    assert!(two("{from: a.t, to: r.t, merge: true, columns: {set: {s: '{schema}'}}}")[0].contains("apart"));
+    assert!(two("{from: a.t, to: r.t}")[0].contains("which a.t of pipeline shop is written to"));
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub(super) async fn existing(
     };
     let (from, to) = (pair.from, pair.to);
     let (code, message, remedy) = match (source.rows, here) {
+        // They may be of the other tables that are merged there.
+        (_, true) if pair.rules.merges => return Ok(None),
         (Some(true), false) => (
             Code::RowMissing,
             format!("{from} holds rows and {to} none; changes of rows that were there before will pause the table"),

@@ -61,8 +61,8 @@ impl Plans {
         let decoder = EventDecoder::compile(&text)
             .map_err(|e| Error::new(e.code(), format!("schema {schema}: {}", e.message())).with_source(e))?;
         let mut mappings = Vec::with_capacity(table.to.len());
-        for to in &table.to {
-            let mapping = TableMapping::resolve(session, decoder.columns(), &table.columns, to).await;
+        for (at, to) in table.to.iter().enumerate() {
+            let mapping = TableMapping::resolve(session, decoder.columns(), table.rules(at), to).await;
             mappings.push(mapping.map_err(|f| f.error)?);
         }
         if self.by_schema.len() >= KEPT {

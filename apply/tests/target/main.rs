@@ -8,6 +8,7 @@ mod harness;
 mod keyless;
 mod kinds;
 mod mapping;
+mod merges;
 mod ownership;
 mod random;
 mod several;

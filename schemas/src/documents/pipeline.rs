@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::duration::Interval;
+use super::filling::Filling;
 use super::names::Name;
 use super::patterns::TablePattern;
 use super::routes::Routes;
@@ -80,6 +81,9 @@ pub struct Mapping {
     /// Whether its tables run. A put without it leaves the state as it is; the tables of a new mapping run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
+    /// Whether other mappings, which must say so too, may write the same target tables.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub merge: bool,
     /// Which columns, under which names.
     #[serde(default, skip_serializing_if = "Columns::is_default")]
     pub columns: Columns,
@@ -119,6 +123,9 @@ pub struct Columns {
     /// Source column to target column.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub rename: BTreeMap<String, String>,
+    /// Target column to the text that it has in every row; they tell rows of several source tables apart.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, Filling>,
 }
 
 /// How batches are made and what happens to rows that do not fit.
@@ -323,9 +330,21 @@ impl Mapping {
     pub fn is_paused(&self) -> bool {
         self.state == Some(State::Paused)
     }
+
+    /// Of each of its targets, in the document's order: whether other tables may be written to it.
+    pub fn merges(&self) -> Vec<bool> {
+        let several = self.from.tables(2).is_none_or(|tables| tables.len() > 1);
+        let to = self.to.templates().iter();
+        to.map(|to| self.merge || (several && to.merges(&self.from).is_some())).collect()
+    }
 }
 
 impl Columns {
+    /// What its constants are for a table of a source.
+    pub fn constants(&self, source: &str, from: &TableName) -> BTreeMap<String, String> {
+        self.set.iter().map(|(name, text)| (name.clone(), text.of(source, from))).collect()
+    }
+
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -353,6 +372,18 @@ impl Columns {
         }
         if let Some(name) = self.rename.keys().find(|name| !self.takes(name)) {
             return Err((format!("{path}.rename.{name}"), "the column does not go to the target".to_owned()));
+        }
+        let target_of = |name: &String| self.rename.get(name).unwrap_or(name).to_lowercase();
+        let mapped: BTreeSet<String> = self.include.iter().flatten().chain(self.rename.keys()).map(target_of).collect();
+        let mut set = BTreeSet::new();
+        for name in self.set.keys() {
+            let why = match () {
+                () if name.is_empty() => "\"\" is not the name of a column",
+                () if mapped.contains(&name.to_lowercase()) => "a column of the source goes there",
+                () if !set.insert(name.to_lowercase()) => "it is set twice",
+                () => continue,
+            };
+            return Err((format!("{path}.set.{name}"), why.to_owned()));
         }
         let mut taken = BTreeSet::new();
         match self.rename.values().find(|name| !taken.insert(name.to_lowercase())) {

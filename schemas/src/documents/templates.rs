@@ -83,14 +83,18 @@ impl Template {
         TablePattern::from_sides(fill(&self.schema), fill(&self.table))
     }
 
-    /// The side of the source's name that is open in `from` and missing here: two source tables that differ only there
+    /// The sides of the source's name that are open in `from` and missing here: two source tables that differ only there
     /// have the same target.
-    pub(super) fn merges(&self, from: &TablePattern) -> Option<&'static str> {
+    pub(super) fn merged_sides(&self, from: &TablePattern) -> Vec<&'static str> {
         let has = |bit: &Bit| self.schema.contains(bit) || self.table.contains(bit);
-        if from.exact_table().is_none() && !has(&Bit::Table) {
-            return Some("{table}");
-        }
-        (from.exact_schema().is_none() && !has(&Bit::Schema)).then_some("{schema}")
+        let table = (from.exact_table().is_none() && !has(&Bit::Table)).then_some("{table}");
+        let schema = (from.exact_schema().is_none() && !has(&Bit::Schema)).then_some("{schema}");
+        table.into_iter().chain(schema).collect()
+    }
+
+    /// The first of them.
+    pub(super) fn merges(&self, from: &TablePattern) -> Option<&'static str> {
+        self.merged_sides(from).first().copied()
     }
 }
 

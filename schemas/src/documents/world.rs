@@ -6,7 +6,7 @@
 
 mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 pub use tables::{Writer, Writers};
 
@@ -20,6 +20,10 @@ use crate::table::TableName;
 const MOST_TABLES: usize = 10_000;
 /// Tables of all patterns of a pipeline, times its mappings, each of which may have to be asked about each table.
 const MOST_ASKED: usize = 2_000_000;
+
+/// Writers of one table that each further one is compared with, when the columns that they set are not the same; the rest
+/// is asked about when the tables are there.
+const MOST_OTHERS: usize = 100;
 
 /// All documents of an installation, as they are or as a `put` would leave them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -118,11 +122,7 @@ impl World {
     }
 
     /// The first thing wrong with a pipeline's references and mappings.
-    fn check_pipeline<'a>(
-        &'a self,
-        routed: &'a Routed,
-        written: &mut BTreeMap<(String, TableName), &'a Pipeline>,
-    ) -> Result<()> {
+    fn check_pipeline(&self, routed: &Routed, written: &mut BTreeMap<(String, TableName), Written>) -> Result<()> {
         let pipeline = &routed.pipeline;
         let label = format!("pipeline {}", pipeline.name);
         let (source, target) = self.ends(pipeline)?;
@@ -131,6 +131,7 @@ impl World {
             let path = format!("{label}: mappings[{i}]");
             let at = |e: Error| Error::new(e.code(), format!("{path}{}", e.message()));
             check_merge(mapping).map_err(at)?;
+            let merges = mapping.merges();
             if let Some(from) = mapping.from.exact()
                 && !source.follows(&from)
             {
@@ -142,14 +143,15 @@ impl World {
                     continue;
                 }
                 let targets = self.targets_of(pipeline, mapping, &from).map_err(at)?;
-                for to in targets.into_iter().filter(|_| all) {
-                    if let Some(other) = written.insert((target.address.to_string(), to.clone()), pipeline) {
+                for (to, merges) in targets.into_iter().zip(&merges).filter(|_| all) {
+                    let writer = Writer::new(pipeline, mapping, &from, *merges);
+                    let others = written.entry((target.address.to_string(), to.clone())).or_default();
+                    if let Some((other, why)) = others.add(writer) {
                         let message = format!(
-                            "{path}.to: {to} is written by pipeline {} already; this version does not have several sources \
-                             of one table yet",
-                            other.name
+                            "{path}.to: {from} would go to {to}, which {} of pipeline {} is written to; {why}",
+                            other.from, other.pipeline
                         );
-                        return Err(Error::new(Code::NotSupportedYet, message));
+                        return Err(Error::new(Code::TargetShared, message));
                     }
                 }
             }
@@ -203,20 +205,54 @@ impl World {
     }
 }
 
-/// Refuses mappings by which several tables must come together in one.
+/// Who writes one target table.
+#[derive(Debug, Default)]
+struct Written {
+    writers: Vec<Writer>,
+    /// By the constants, of those that have some.
+    apart: HashMap<Vec<(String, String)>, usize>,
+}
+
+impl Written {
+    /// Adds a writer; another one that it cannot write with, if there is such, and why.
+    fn add(&mut self, writer: Writer) -> Option<(&Writer, &'static str)> {
+        let folded = |(name, text): (&String, &String)| (name.clone(), text.trim_end().to_lowercase());
+        let constants: Vec<_> = writer.constants.iter().map(folded).collect();
+        let same = |other: &Writer| other.constants.keys().eq(writer.constants.keys());
+        // Of many tables with the same columns set, only one with the same texts need be asked.
+        let first = self.writers.first().filter(|first| !writer.constants.is_empty() && writer.merges && first.merges);
+        let found = match first {
+            Some(_) if self.writers.iter().take(MOST_OTHERS).all(same) => self.apart.get(&constants).copied(),
+            _ => (0..self.writers.len().min(MOST_OTHERS)).find(|at| self.writers[*at].conflict(&writer).is_some()),
+        };
+        if let Some(at) = found {
+            let other = self.writers.get(at)?;
+            return other.conflict(&writer).map(|why| (other, why));
+        }
+        self.apart.insert(constants, self.writers.len());
+        self.writers.push(writer);
+        None
+    }
+}
+
+/// Refuses constants that cannot tell tables apart which the mapping brings together.
 fn check_merge(mapping: &Mapping) -> Result<()> {
-    if mapping.from.tables(2).is_some_and(|tables| tables.len() < 2) {
+    if mapping.columns.set.is_empty() || mapping.from.tables(2).is_some_and(|tables| tables.len() < 2) {
         return Ok(());
     }
-    let merging = mapping.to.templates().iter().find_map(|to| Some((to, to.merges(&mapping.from)?)));
-    merging.map_or(Ok(()), |(to, missing)| {
-        let message = format!(
-            ".to: all tables of {} would come together in {to}; this version does not have several sources of one table \
-             yet: make {missing} part of it",
-            mapping.from
-        );
-        Err(Error::new(Code::NotSupportedYet, message))
-    })
+    for to in mapping.to.templates() {
+        for side in to.merged_sides(&mapping.from) {
+            if !mapping.columns.set.values().any(|text| text.has(side)) {
+                let message = format!(
+                    ".columns.set: tables of {} come together in {to}, and these columns do not tell their rows apart; make {side} \
+                     part of one",
+                    mapping.from
+                );
+                return Err(Error::new(Code::TargetShared, message));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn same_server(source: &Source, target: &Target) -> bool {

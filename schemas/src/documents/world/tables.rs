@@ -1,6 +1,6 @@
 //! The checks of one source table, by name: what it leads to, and who else writes there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{MOST_TABLES, World, invalid, same_server};
 use crate::codes::Code;
@@ -102,6 +102,38 @@ pub struct Writer {
     pub from: TableName,
     /// Whether the mapping names it, rather than match it by a pattern.
     pub named: bool,
+    /// Whether its mapping says that others may write the same table.
+    pub merges: bool,
+    /// What its mapping sets columns to, by their lower-case names.
+    pub constants: BTreeMap<String, String>,
+}
+
+impl Writer {
+    /// Of a table by its mapping, for the target at a position of its list.
+    pub fn new(pipeline: &Pipeline, mapping: &Mapping, from: &TableName, merges: bool) -> Self {
+        let constants = mapping.columns.constants(pipeline.source.as_str(), from);
+        Self {
+            pipeline: pipeline.name.as_str().to_owned(),
+            from: from.clone(),
+            named: mapping.from.exact().is_some(),
+            merges,
+            constants: constants.into_iter().map(|(name, text)| (name.to_lowercase(), text)).collect(),
+        }
+    }
+
+    /// Why this one and another cannot write the same table; `None` when they can.
+    pub fn conflict(&self, other: &Self) -> Option<&'static str> {
+        if !self.merges || !other.merges {
+            return Some("several source tables come together in one only where all their mappings say `merge: true`");
+        }
+        // Collations take more than that for equal; statements compare bytes.
+        let folded = |text: &String| text.trim_end().to_lowercase();
+        let mut both = self.constants.iter().filter_map(|(name, text)| Some((text, other.constants.get(name)?)));
+        let apart = both.any(|(one, other)| folded(one) != folded(other));
+        (!self.constants.is_empty() && !other.constants.is_empty() && !apart).then_some(
+            "their `columns.set` do not tell their rows apart; give some column another text in each, as with {source}, {schema} or {table}",
+        )
+    }
 }
 
 /// Who writes which target table: the tables that mappings name, and those that are known to be there.
@@ -134,8 +166,8 @@ impl Writers {
     fn add(&mut self, world: &World, pipeline: &Pipeline, from: TableName, named: bool) {
         let name = pipeline.name.as_str();
         let (Ok(Some(mapping)), Ok((_, target))) = (world.route(name, &from), world.ends(pipeline)) else { return };
-        for to in mapping.to.of(&from) {
-            let writer = Writer { pipeline: name.to_owned(), from: from.clone(), named };
+        for (to, merges) in mapping.to.of(&from).into_iter().zip(mapping.merges()) {
+            let writer = Writer { named, ..Writer::new(pipeline, mapping, &from, merges) };
             self.0.entry((target.address.to_string(), to)).or_default().push(writer);
         }
     }
