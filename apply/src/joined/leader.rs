@@ -7,7 +7,6 @@
 //! A set replays as one: from the first lane that replays to the last, so that the argument of `target::replay` holds for
 //! the merged order. Whatever fails, the leader is dropped and made again from the rows.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -470,7 +469,7 @@ impl Leader<'_> {
         let zero = |part: &Part| part.topic == first.topic && part.partition == 0;
         let Some(zero) = self.members.parts.iter().position(zero) else { return Ok(()) };
         let Some(end) = to[zero].take() else { return Ok(()) };
-        let tables = (table.to.as_slice(), &BTreeMap::new());
+        let tables = (table.to.as_slice(), &table.constants);
         let emptied = truncate::empty(pooled.session(), &mut self.members.lanes[zero], tables, end).await;
         self.settle(emptied.map(|_| BatchOutcome::default()).map_err(JointError::Write))?;
         Ok(())

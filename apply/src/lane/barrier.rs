@@ -10,7 +10,6 @@
 //! who has arrived and whether the tables are empty, and emptying them again while the others still stand changes nothing.
 //! A worker that slept cannot: each chunk that it deletes begins with its progress row, under its token.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemas::barrier::{Barrier, BarrierKind};
@@ -136,7 +135,7 @@ impl LaneTask {
         let Some(held) = self.state.held.as_mut() else { return Err(Turn::Again) };
         held.set_document_version(config.version);
         let to = (standing.offset + 1, standing.barrier.ordinal);
-        let tables = (table.to.as_slice(), &BTreeMap::new());
+        let tables = (table.to.as_slice(), &table.constants);
         let done = async {
             match empties {
                 true => truncate::empty(pooled.session(), held, tables, to).await,

@@ -11,7 +11,7 @@ use schemas::{Code, Error, names};
 use super::{Found, Refusal, Seeks, Where, World};
 use crate::config::{table_by_schema, table_of};
 use crate::offsets::{connect, parts as topic_parts};
-use crate::target::mapping::TableMapping;
+use crate::target::mapping::{Rules, TableMapping};
 use crate::target::seek::Position;
 
 impl Seeks {
@@ -73,8 +73,10 @@ impl Seeks {
         let decoder = EventDecoder::compile(&text)?;
         let mut session = connect(&world.target).await?;
         let mut conflicts = false;
-        for to in mapping.to.of(&table) {
-            let resolved = TableMapping::resolve(&mut session, decoder.columns(), &mapping.columns, &to).await;
+        let constants = mapping.columns.constants(world.pipeline.source.as_str(), &table);
+        for (to, merges) in mapping.to.of(&table).into_iter().zip(mapping.merges()) {
+            let rules = Rules { columns: mapping.columns.clone(), constants: constants.clone(), merges };
+            let resolved = TableMapping::resolve(&mut session, decoder.columns(), rules, &to).await;
             conflicts |= resolved.map_err(|failure| failure.error)?.lanes_may_conflict();
         }
         session.close().await;

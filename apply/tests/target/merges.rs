@@ -153,7 +153,7 @@ async fn equal_keys_follow_the_policy(server: Server) {
         ("id int PRIMARY KEY, v varchar(20), shard varchar(9)", [&[("shard", "eu")][..], &[("shard", "us")]]),
     ] {
         for existing_row in [ExistingRow::Error, ExistingRow::Ignore, ExistingRow::Overwrite] {
-            let policies = Policies { existing_row, missing_row: MissingRow::Ignore };
+            let policies = Policies { existing_row, missing_row: MissingRow::Ignore, ..Policies::default() };
             place.run(&format!("DELETE FROM progress; DROP TABLE IF EXISTS t; CREATE TABLE t ({ddl})")).await;
             let mut one = Shard::new(&place, "one", rules(sets[0])).await;
             let mut two = Shard::new(&place, "two", rules(sets[1])).await;
