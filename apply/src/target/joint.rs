@@ -103,8 +103,8 @@ impl<'a> Joint<'_, 'a> {
             }
             Err(Detour::Failed(failure)) => Err(self.give_up(failure).await),
             Err(Detour::Serial(why)) => {
-                // First of all the rollback: a duplicate leaves a lock behind.
-                self.session.run("ROLLBACK").await?;
+                // First of all the rollback: a duplicate leaves a lock behind. The connection may go to others afterwards.
+                self.session.run(self.ending("ROLLBACK")).await?;
                 if self.manner.early {
                     return Err(JointError::Early(why));
                 }
@@ -333,8 +333,7 @@ impl<'a> Joint<'_, 'a> {
                 return Err(self.give_up(failure).await);
             }
         }
-        let end = if self.manner.ordered { "COMMIT; SET SESSION foreign_key_checks = 0" } else { "COMMIT" };
-        self.session.run(end).await.map_err(|failure| JointError::Write(WriteError::Lost(failure.error)))?;
+        self.session.run(self.ending("COMMIT")).await.map_err(|failure| JointError::Write(WriteError::Lost(failure.error)))?;
         for (lane, to) in self.lanes.iter_mut().zip(at) {
             if let Some(to) = to {
                 lane.committed(*to);
@@ -343,7 +342,13 @@ impl<'a> Joint<'_, 'a> {
         Ok(())
     }
 
-    /// Rolls back after a failure that ends the batch.
+    /// The statement that ends the transaction, and what makes the session again as others expect it.
+    fn ending(&self, statement: &str) -> String {
+        let checks = if self.manner.ordered { "; SET SESSION foreign_key_checks = 0" } else { "" };
+        format!("{statement}{checks}")
+    }
+
+    /// Rolls back after a failure that ends the batch, and with it the use of the connection.
     async fn give_up(&mut self, failure: Failure) -> JointError {
         if failure.fault != Fault::Lost
             && let Err(lost) = self.session.run("ROLLBACK").await
