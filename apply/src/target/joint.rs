@@ -333,7 +333,10 @@ impl<'a> Joint<'_, 'a> {
                 return Err(self.give_up(failure).await);
             }
         }
-        self.session.run(self.ending("COMMIT")).await.map_err(|failure| JointError::Write(WriteError::Lost(failure.error)))?;
+        self.session
+            .run(self.ending("COMMIT"))
+            .await
+            .map_err(|failure| JointError::Write(WriteError::Lost(failure.error)))?;
         for (lane, to) in self.lanes.iter_mut().zip(at) {
             if let Some(to) = to {
                 lane.committed(*to);
