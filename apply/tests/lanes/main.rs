@@ -10,6 +10,7 @@ mod joined;
 mod lag;
 mod ordered;
 mod partitions;
+mod quiet;
 mod replay;
 mod scale;
 mod trouble;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use schemas::status::LaneState;
 
 use crate::frozen::Process;
+use crate::quiet::alone;
 use crate::world::{Worker, World};
 
 const TABLES: usize = 25;
@@ -102,6 +103,7 @@ fn report(what: &str, moved: usize, (stay, go): (Duration, Duration)) {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_lanes_move_when_workers_join_leave_and_die() {
     let world = World::with_tables_of("scale", &[PARTITIONS; TABLES]).await;
+    let alone = alone().await;
     world.pipeline("").await;
     let name = world.name.clone();
     let mut watch = Watch { world, rounds: 0, next: Instant::now(), lanes: HashMap::new() };
@@ -153,4 +155,5 @@ async fn two_hundred_lanes_move_when_workers_join_leave_and_die() {
     println!("{wanted} rows, {} batches in {} commits", first.total("batches"), first.total("commits"));
     first.stop().await;
     world.end().await;
+    drop(alone);
 }

@@ -26,6 +26,8 @@ use schemas::status::{LaneState, LaneStatus, StatusBoard, WorkerFacts};
 use schemas::table::{Column, ColumnType, TableName, TableStructure};
 use tokio_util::sync::CancellationToken;
 
+use crate::quiet::Presence;
+
 /// How long a condition may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -75,6 +77,7 @@ pub(crate) struct World {
     ordinal: i64,
     transactions: u64,
     pub(crate) generation: i32,
+    _presence: Presence,
 }
 
 impl World {
@@ -119,6 +122,7 @@ impl World {
     }
 
     async fn without_topics_on(test: &str, count: usize, target: &str) -> Self {
+        let presence = Presence::enter().await;
         let name = format!("{test}-{:08x}", rand::random::<u32>());
         let (kafka, target) = (address("OTTER_SERVERS_KAFKA"), address(target));
         let coordination = connect(&name).await;
@@ -145,6 +149,7 @@ impl World {
             ordinal: 0,
             transactions: 0,
             generation: 0,
+            _presence: presence,
         };
         let schema = world.schema();
         world.run(&format!("CREATE DATABASE `{schema}`")).await;

@@ -68,8 +68,11 @@ fn row(id: i64, v: &str) -> Row {
     vec![Val::Int(id), text(v)]
 }
 
+/// What a source sets: columns and their values.
+type Sets = &'static [(&'static str, &'static str)];
+
 /// The ways in which tables meet: the structure of the target, and what each of two sources sets.
-const MEETINGS: &[(&str, [&[(&str, &str)]; 2])] = &[
+const MEETINGS: &[(&str, [Sets; 2])] = &[
     (
         "shard varchar(9) NOT NULL, id int, v varchar(20), PRIMARY KEY (shard, id)",
         [&[("shard", "eu")], &[("shard", "us")]],
