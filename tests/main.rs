@@ -10,6 +10,7 @@ mod input;
 mod kills;
 mod live;
 mod many;
+mod merges;
 mod replay;
 mod resets;
 mod restarts;
