@@ -209,6 +209,18 @@ impl TableMapping {
         self.key.iter().filter_map(|&k| self.columns.get(k)).any(|c| c.differs(from, to))
     }
 
+    /// Whether nothing but documents in MySQL's JSON columns changes. An UPDATE to a document that compares as equal, such as
+    /// from 1 to 1.0, is one that MySQL does not carry out, and says it did.
+    pub(crate) fn changes_documents_only(&self, from: &[Datum<'_>], to: &[Datum<'_>]) -> bool {
+        let mut changed = self.columns.iter().filter(|column| column.differs(from, to)).peekable();
+        changed.peek().is_some() && changed.all(|column| matches!(column.bind, Bind::Json { .. }))
+    }
+
+    /// Whether a row is found by its key alone.
+    pub(crate) fn finds_by_key(&self) -> bool {
+        self.sql.find.iter().all(|finder| matches!(finder, Finder::Key(_)))
+    }
+
     /// A row's value for a column.
     pub(crate) fn value(&self, column: &MappedColumn, row: &[Datum<'_>]) -> Result<Value, RowFault> {
         let datum = column.datum(row)?;

@@ -28,22 +28,31 @@ enum Kind {
 }
 
 impl Rows<'_, '_> {
-    /// The batch's changes as runs.
-    pub(crate) fn runs(&self) -> Vec<Run> {
+    /// The batch's changes as runs; `None` when they must go one by one.
+    pub(crate) fn runs(&self) -> Option<Vec<Run>> {
         let mut runs: Vec<Run> = Vec::new();
         for (at, change) in self.batch.changes().iter().enumerate() {
-            let kind = match change.op {
-                Op::Create => Kind::Insert,
-                Op::Delete => Kind::Delete,
-                Op::Update if self.mapping.moves_key(self.batch.before(at), self.batch.after(at)) => Kind::Move,
-                Op::Update => Kind::Update,
+            let (from, to) = (self.batch.before(at), self.batch.after(at));
+            let kinds: &[Kind] = match change.op {
+                Op::Create => &[Kind::Insert],
+                Op::Delete => &[Kind::Delete],
+                Op::Update if self.mapping.changes_documents_only(from, to) => {
+                    if !self.mapping.whole {
+                        return None;
+                    }
+                    &[Kind::Delete, Kind::Insert]
+                }
+                Op::Update if self.mapping.moves_key(from, to) => &[Kind::Move],
+                Op::Update => &[Kind::Update],
             };
-            match runs.last_mut().filter(|last| last.kind == kind) {
-                Some(last) => last.changes.end = at + 1,
-                None => runs.push(Run { kind, changes: at..at + 1 }),
+            for &kind in kinds {
+                match runs.last_mut().filter(|last| last.kind == kind) {
+                    Some(last) => last.changes.end = at + 1,
+                    None => runs.push(Run { kind, changes: at..at + 1 }),
+                }
             }
         }
-        runs
+        Some(runs)
     }
 
     /// Writes them; every change must find, or make, one row.

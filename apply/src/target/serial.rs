@@ -12,7 +12,7 @@ use schemas::encode::Op;
 
 use super::failure::{Failure, Fault};
 use super::mapping::RowFault;
-use super::value::packet_bytes;
+use super::value::{Bind, packet_bytes};
 use super::writer::{BatchOutcome, Rows};
 
 /// Why an event stops the batch.
@@ -106,6 +106,14 @@ impl Rows<'_, '_> {
         outcome: &mut BatchOutcome,
     ) -> Result<(), Halt> {
         let mapping = self.mapping;
+        if mapping.changes_documents_only(before, after) {
+            if mapping.finds_by_key() {
+                self.clear_documents(before, after).await?;
+            } else if self.replace_row(before, after).await? {
+                outcome.updated += 1;
+                return Ok(());
+            }
+        }
         // Where the row key is not the source's key an update may move it.
         let moves = mapping.moves_key(before, after);
         let (sql, columns) = match moves {
@@ -129,6 +137,35 @@ impl Rows<'_, '_> {
         }
         outcome.missing += 1;
         Ok(())
+    }
+
+    /// Puts another document in the place of those that an update is to change, so that it changes them whatever they are.
+    async fn clear_documents(&mut self, before: &[Datum<'_>], after: &[Datum<'_>]) -> Result<(), Halt> {
+        let mapping = self.mapping;
+        let mut values = self.values(mapping.sql.update_columns.iter().copied(), after)?;
+        for (value, &at) in values.iter_mut().zip(&mapping.sql.update_columns) {
+            if mapping.columns.get(at).is_some_and(|column| matches!(column.bind, Bind::Json { .. })) {
+                *value = Value::from("\"the document that Otter is about to write\"");
+            }
+        }
+        values.extend(mapping.find_values(before)?);
+        self.session.execute(&mapping.sql.update, values).await?;
+        Ok(())
+    }
+
+    /// Deletes a row that no key finds, if it is there, and inserts it as it is to be; whether it was there.
+    async fn replace_row(&mut self, before: &[Datum<'_>], after: &[Datum<'_>]) -> Result<bool, Halt> {
+        if !self.mapping.whole {
+            let what = "only a JSON document changes, which MySQL may take for the same, and no key finds the row; \
+                        give the target's table a key, or map all of its columns";
+            return Err(Halt::Conflict(Code::TargetRefused, what.to_owned()));
+        }
+        let values = self.mapping.find_values(before)?;
+        let there = self.session.execute(&self.mapping.sql.delete, values).await? > 0;
+        if there {
+            self.try_insert(after).await?;
+        }
+        Ok(there)
     }
 
     async fn delete(&mut self, before: &[Datum<'_>], outcome: &mut BatchOutcome) -> Result<(), Halt> {

@@ -255,7 +255,7 @@ impl Rows<'_, '_> {
     pub(crate) fn plan(&self) -> Option<Work> {
         let net = match self.batch.net() {
             Plan::Net(net) => net,
-            Plan::InOrder => return Some(Work { runs: self.runs(), ..Work::default() }),
+            Plan::InOrder => return self.runs().map(|runs| Work { runs, ..Work::default() }),
             Plan::Serial => return None,
         };
         let (gone, new) = (net.deletes.len(), net.inserts.len());
@@ -263,7 +263,8 @@ impl Rows<'_, '_> {
         let (deletes, inserts, absent) = (net.deletes, net.inserts, net.absent);
         let mut work = Work { deletes, gone, updates, inserts, new, absent, beside_others: false, runs: Vec::new() };
         for update in net.updates {
-            let moves = self.mapping.moves_unique(self.batch.before(update.first), self.batch.after(update.last));
+            let (from, to) = (self.batch.before(update.first), self.batch.after(update.last));
+            let moves = self.mapping.moves_unique(from, to) || self.mapping.changes_documents_only(from, to);
             if !moves && !update.replaced {
                 work.updates.push(update);
             } else if self.mapping.whole || update.replaced {

@@ -129,7 +129,12 @@ async fn a_value_that_goes_from_row_to_row_over_partitions_conflicts_nowhere() {
             source.publish(&mut world, 10);
             world.wait_for_rows(&source.rows()).await;
         }
-        assert!(worker.lanes().iter().all(|lane| lane.error.is_none()), "{:?}", worker.lanes());
+        // One whose row was taken for a join may still be about to claim it again.
+        wait_for("no lane has an error", || async {
+            let lanes = worker.lanes();
+            if lanes.iter().all(|lane| lane.error.is_none()) { Ok(()) } else { Err(lanes) }
+        })
+        .await;
         worker.stop().await;
         world.end().await;
     }

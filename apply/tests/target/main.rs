@@ -11,6 +11,7 @@ mod mapping;
 mod merges;
 mod ownership;
 mod random;
+mod respelled;
 mod several;
 mod shapes;
 mod tls;
