@@ -288,12 +288,18 @@ pub(crate) fn seek_offset(explorer: &mut Explorer, to: &SeekTo, low: i64, high: 
         SeekTo::Earliest => Ok(low),
         SeekTo::Latest => Ok(high),
         SeekTo::Offset(offset) => Ok(*offset),
-        SeekTo::Timestamp(moment) => explorer.first_where(low, high, |facts| facts.time >= moment.ms()),
+        SeekTo::Timestamp(moment) => explorer.first_where(low, high, |facts| may_be_from(facts.time, moment.ms())),
         SeekTo::Gtid(position) => explorer.first_where(low, high, |facts| {
             let gtid = facts.gtid.as_deref().and_then(|text| text.parse::<Gtid>().ok());
             gtid.is_none_or(|gtid| !position.contains(&gtid))
         }),
     }
+}
+
+/// Whether what has this time (milliseconds) may have been committed at a moment or later. MariaDB's binlog tells whole
+/// seconds: what was committed behind the moment, within its second, has a time before it.
+fn may_be_from(time: i64, moment: i64) -> bool {
+    time >= moment || (time % 1000 == 0 && time + 1000 > moment)
 }
 
 /// Whether a position fits its topic.
@@ -328,6 +334,13 @@ pub(crate) fn check_position(part: &Part, next_offset: i64, topic_id: &str, now:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_committed_within_the_second_of_a_moment_counts() {
+        assert!(may_be_from(53_491, 53_491) && may_be_from(54_000, 53_491));
+        assert!(may_be_from(53_000, 53_491), "in whole seconds");
+        assert!(!may_be_from(53_490, 53_491) && !may_be_from(52_000, 53_491) && !may_be_from(52_000, 53_000));
+    }
 
     #[test]
     fn positions_are_compared_with_the_topic() {

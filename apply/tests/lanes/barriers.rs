@@ -47,8 +47,20 @@ async fn a_mapping_says_what_a_truncate_does() {
     world.wait_for_standing(1, |standing| standing.2 == Some(at)).await;
     world.pipeline("apply: {truncate: ignore}").await;
     world.wait_for_rows(&[(1, "a"), (2, "b"), (3, "c"), (4, "d")]).await;
-    world.publish_barrier(Truncate, 2);
+    let ignored = world.publish_barrier(Truncate, 2);
+    for partition in [0, 1] {
+        world.wait_for_standing(partition, |standing| standing.1 >= ignored).await;
+    }
+    let version = "SELECT MIN(document_version) FROM progress";
+    let before = world.first::<i64>(version).await;
     world.pipeline("apply: {truncate: apply}").await;
+    // The lanes hear of it a moment later, and say so with their next rows.
+    let mut id = 10;
+    while world.first::<i64>(version).await == before {
+        world.publish_at(&[(0, Insert((id, "x"))), (1, Insert((id + 1, "y")))]);
+        id += 2;
+        assert!(id < 20_000, "the lanes do not hear of the new document");
+    }
     world.publish_barrier(Truncate, 2);
     world.publish_at(&[(1, Insert((5, "e")))]);
     world.wait_for_rows(&[(5, "e")]).await;
