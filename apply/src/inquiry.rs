@@ -288,7 +288,9 @@ pub(crate) fn seek_offset(explorer: &mut Explorer, to: &SeekTo, low: i64, high: 
         SeekTo::Earliest => Ok(low),
         SeekTo::Latest => Ok(high),
         SeekTo::Offset(offset) => Ok(*offset),
-        SeekTo::Timestamp(moment) => explorer.first_where(low, high, |facts| may_be_from(facts.time, moment.ms())),
+        SeekTo::Timestamp(moment) => explorer.first_where(low, high, |facts| {
+            facts.time >= moment.ms() || (is_mariadb(facts) && is_within_second(facts.time, moment.ms()))
+        }),
         SeekTo::Gtid(position) => explorer.first_where(low, high, |facts| {
             let gtid = facts.gtid.as_deref().and_then(|text| text.parse::<Gtid>().ok());
             gtid.is_none_or(|gtid| !position.contains(&gtid))
@@ -296,10 +298,15 @@ pub(crate) fn seek_offset(explorer: &mut Explorer, to: &SeekTo, low: i64, high: 
     }
 }
 
-/// Whether what has this time (milliseconds) may have been committed at a moment or later. MariaDB's binlog tells whole
-/// seconds: what was committed behind the moment, within its second, has a time before it.
-fn may_be_from(time: i64, moment: i64) -> bool {
-    time >= moment || (time % 1000 == 0 && time + 1000 > moment)
+/// Whether the event is of a MariaDB server.
+fn is_mariadb(facts: &Facts) -> bool {
+    matches!(facts.gtid.as_deref().map(str::parse), Some(Ok(Gtid::Mariadb(_))))
+}
+
+/// Whether what has this time (milliseconds) in whole seconds, as MariaDB logs it, may have been committed behind the
+/// moment: what was, within its second, has a time before it.
+fn is_within_second(time: i64, moment: i64) -> bool {
+    time % 1000 == 0 && time + 1000 > moment
 }
 
 /// Whether a position fits its topic.
@@ -337,9 +344,9 @@ mod tests {
 
     #[test]
     fn what_was_committed_within_the_second_of_a_moment_counts() {
-        assert!(may_be_from(53_491, 53_491) && may_be_from(54_000, 53_491));
-        assert!(may_be_from(53_000, 53_491), "in whole seconds");
-        assert!(!may_be_from(53_490, 53_491) && !may_be_from(52_000, 53_491) && !may_be_from(52_000, 53_000));
+        assert!(is_within_second(53_000, 53_491) && is_within_second(53_000, 53_000));
+        assert!(!is_within_second(53_490, 53_491), "not in whole seconds");
+        assert!(!is_within_second(52_000, 53_491) && !is_within_second(52_000, 53_000));
     }
 
     #[test]

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 
 use schemas::documents::ForeignKeys;
-use schemas::progress::leads_elsewhere;
 use schemas::{Error, Result};
 
 use crate::config::{Config, TablePlan, table_by_schema};
 use crate::consumer::lanes::Part;
 use crate::inquiry::check_position;
 use crate::lane::plans::Plans;
-use crate::lane::{LaneTask, Services, Turn};
-use crate::target::progress::{self, Lane, LaneKey, Start};
+use crate::lane::{Beginning, LaneTask, Services, Turn};
+use crate::target::progress::{self, Lane, LaneKey};
 
 /// A topic of a set.
 #[derive(Debug)]
@@ -105,27 +104,7 @@ impl LaneTask {
     }
 
     async fn claim_part(&self, config: &Config, table: &TablePlan, part: &Part, token: &str) -> Result<Lane, Turn> {
-        let key = LaneKey { pipeline: config.name.clone(), topic: part.topic.clone(), partition: part.partition };
-        let mut now = self.services.inquiry.topic(part).await?;
-        let mut pooled = config.pool.acquire(&self.table).await?;
-        self.services.catalog.admit(config, table, &mut pooled).await?;
-        let (owner, had) = progress::owner(pooled.session(), config.pool.schema(), &key).await?.unzip();
-        let elsewhere = had.flatten().is_some_and(|had| leads_elsewhere(&had, &table.to));
-        let (targets, anew) = (table.to.clone(), elsewhere && table.own_start);
-        let mut start = Start {
-            next_offset: now.low,
-            ordinal: -1,
-            generation: 0,
-            topic_id: now.id.clone(),
-            gtid: None,
-            targets,
-            anew,
-        };
-        if owner.is_none() || anew {
-            pooled.give_back();
-            self.find_start(part, table, &now, &mut start).await?;
-            pooled = config.pool.acquire(&self.table).await?;
-        }
+        let Beginning { key, mut now, owner: _, start, mut pooled } = self.beginning(config, table, part).await?;
         let (mut lane, claimed) = Lane::claim(pooled.session(), config.pool.schema(), key, token, &start).await?;
         lane.set_document_version(config.version);
         pooled.give_back();

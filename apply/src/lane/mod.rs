@@ -132,6 +132,18 @@ impl Tokens {
     }
 }
 
+/// What is known of a partition in front of its claim.
+pub(crate) struct Beginning {
+    pub(crate) key: LaneKey,
+    /// The partition as it is.
+    pub(crate) now: TopicNow,
+    /// The token in its progress row, if there is one.
+    pub(crate) owner: Option<String>,
+    /// Where it begins if there is none.
+    pub(crate) start: Start,
+    pub(crate) pooled: Pooled,
+}
+
 /// How a stretch of work ended.
 #[derive(Debug)]
 pub(crate) enum Turn {
@@ -254,29 +266,7 @@ impl LaneTask {
 
     /// Claims the progress row, compares it with the topic and positions the consumer where it is not right already.
     async fn claim(&mut self, config: &Config, table: &TablePlan) -> Result<(), Turn> {
-        let mut now = self.services.inquiry.topic(&self.part).await?;
-        let mut pooled = config.pool.acquire(&self.table).await?;
-        self.services.catalog.admit(config, table, &mut pooled).await?;
-        let key =
-            LaneKey { pipeline: config.name.clone(), topic: self.part.topic.clone(), partition: self.part.partition };
-        let (owner, had) = progress::owner(pooled.session(), config.pool.schema(), &key).await?.unzip();
-        let elsewhere = had.flatten().is_some_and(|had| leads_elsewhere(&had, &table.to));
-        let (targets, anew) = (table.to.clone(), elsewhere && table.own_start);
-        let mut start = Start {
-            next_offset: now.low,
-            ordinal: -1,
-            generation: 0,
-            topic_id: now.id.clone(),
-            gtid: None,
-            targets,
-            anew,
-        };
-        if owner.is_none() || anew {
-            // Looking for it may take longer than the server keeps an idle connection.
-            pooled.give_back();
-            self.find_start(&self.part, table, &now, &mut start).await?;
-            pooled = config.pool.acquire(&self.table).await?;
-        }
+        let Beginning { key, mut now, owner, start, mut pooled } = self.beginning(config, table, &self.part).await?;
         let claimed = self.claim_row(config, key, owner.as_deref(), &start, &mut pooled).await?;
         // Joined before the claim: it is not this lane's to go alone. Joined later, the token is gone.
         self.is_alone(config, &mut pooled).await?;
@@ -308,6 +298,33 @@ impl LaneTask {
         self.report.running(claimed.next_offset, now.high);
         self.show_replay();
         Ok(())
+    }
+
+    /// What a claim of a partition needs to know; nothing is claimed yet.
+    pub(crate) async fn beginning(&self, config: &Config, table: &TablePlan, part: &Part) -> Result<Beginning, Turn> {
+        let key = LaneKey { pipeline: config.name.clone(), topic: part.topic.clone(), partition: part.partition };
+        let now = self.services.inquiry.topic(part).await?;
+        let mut pooled = config.pool.acquire(&self.table).await?;
+        self.services.catalog.admit(config, table, &mut pooled).await?;
+        let (owner, had) = progress::owner(pooled.session(), config.pool.schema(), &key).await?.unzip();
+        let elsewhere = had.flatten().is_some_and(|had| leads_elsewhere(&had, &table.to));
+        let (targets, anew) = (table.to.clone(), elsewhere && table.own_start);
+        let mut start = Start {
+            next_offset: now.low,
+            ordinal: -1,
+            generation: 0,
+            topic_id: now.id.clone(),
+            gtid: None,
+            targets,
+            anew,
+        };
+        if owner.is_none() || anew {
+            // Looking for it may take longer than the server keeps an idle connection.
+            pooled.give_back();
+            self.find_start(part, table, &now, &mut start).await?;
+            pooled = config.pool.acquire(&self.table).await?;
+        }
+        Ok(Beginning { key, now, owner, start, pooled })
     }
 
     async fn claim_row(
