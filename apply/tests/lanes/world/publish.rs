@@ -62,8 +62,12 @@ impl World {
             BarrierKind::Truncate => partitions,
             BarrierKind::Repartition => partitions / 2,
         };
-        let client = self.producer.client();
-        let end = |partition| client.fetch_watermarks(&self.topic, partition, Duration::from_secs(10)).expect("ends").1;
+        // As capture does: the marker of the transaction before may still be on its way, and to a reader of what is
+        // committed the partition ends in front of that transaction until then.
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.kafka).set("isolation.level", "read_uncommitted");
+        let reader: BaseConsumer = config.create().expect("a reader of offsets");
+        let end = |partition| reader.fetch_watermarks(&self.topic, partition, Duration::from_secs(10)).expect("ends").1;
         self.ordinal += 10;
         self.transactions += 1;
         let barrier = Barrier {
