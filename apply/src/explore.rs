@@ -80,13 +80,26 @@ impl Explorer {
         Ok(Self { consumer, part, schemas, runtime: Handle::current(), decoders: HashMap::new() })
     }
 
-    /// The first record at an offset or behind it, before `end`.
+    /// The first event at an offset or behind it, before `end`.
     ///
     /// # Errors
     /// `OT4001` without an answer, `OT4006` when a record is no event, `OT4005` when its schema is not known.
     pub(crate) fn at(&mut self, offset: i64, end: i64) -> Result<Option<Facts>> {
         let mut found = None;
         self.events(offset, end, |facts| {
+            found = Some(facts);
+            true
+        })?;
+        Ok(found)
+    }
+
+    /// The first record at an offset or behind it, before `end`; a barrier too.
+    ///
+    /// # Errors
+    /// As [`Explorer::at`].
+    pub(crate) fn record(&mut self, offset: i64, end: i64) -> Result<Option<Facts>> {
+        let mut found = None;
+        self.scan(offset, end, |facts| {
             found = Some(facts);
             true
         })?;
@@ -127,22 +140,27 @@ impl Explorer {
     }
 
     /// The first offset in `low..high` whose record meets a condition that, but for stragglers within [`LOOK_BACK`], holds
-    /// for all records behind it; `high` when there is none.
+    /// for all records behind it; `high` when there is none. Records of which it says nothing are passed over.
     ///
     /// # Errors
     /// As [`Explorer::at`].
-    pub(crate) fn first_where(&mut self, low: i64, high: i64, holds: impl Fn(&Facts) -> bool) -> Result<i64> {
+    pub(crate) fn first_where(&mut self, low: i64, high: i64, holds: impl Fn(&Facts) -> Option<bool>) -> Result<i64> {
         let (mut from, mut to) = (low, high);
         while from < to {
             let middle = from + (to - from) / 2;
-            match self.at(middle, to)? {
-                Some(facts) if !holds(&facts) => from = facts.offset + 1,
+            let mut seen = None;
+            self.scan(middle, to, |facts| {
+                seen = holds(&facts).map(|holds| (holds, facts.offset));
+                seen.is_some()
+            })?;
+            match seen {
+                Some((false, offset)) => from = offset + 1,
                 _ => to = middle,
             }
         }
         let mut first = None;
-        self.events((from - LOOK_BACK).max(low), high, |facts| {
-            let found = holds(&facts);
+        self.scan((from - LOOK_BACK).max(low), high, |facts| {
+            let found = holds(&facts) == Some(true);
             if found {
                 first = Some(facts.offset);
             }

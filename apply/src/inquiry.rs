@@ -289,13 +289,19 @@ pub(crate) fn seek_offset(explorer: &mut Explorer, to: &SeekTo, low: i64, high: 
         SeekTo::Latest => Ok(high),
         SeekTo::Offset(offset) => Ok(*offset),
         SeekTo::Timestamp(moment) => explorer.first_where(low, high, |facts| {
-            facts.time >= moment.ms() || (is_mariadb(facts) && is_within_second(facts.time, moment.ms()))
+            let holds = facts.time >= moment.ms() || (is_mariadb(facts) && is_within_second(facts.time, moment.ms()));
+            is_of_source(facts).then_some(holds)
         }),
         SeekTo::Gtid(position) => explorer.first_where(low, high, |facts| {
             let gtid = facts.gtid.as_deref().and_then(|text| text.parse::<Gtid>().ok());
-            gtid.is_none_or(|gtid| !position.contains(&gtid))
+            is_of_source(facts).then(|| gtid.is_none_or(|gtid| !position.contains(&gtid)))
         }),
     }
+}
+
+/// Whether a record stands for something in the source's binlog: an event, or a TRUNCATE.
+fn is_of_source(facts: &Facts) -> bool {
+    facts.barrier != Some(BarrierKind::Repartition)
 }
 
 /// Whether the event is of a MariaDB server.

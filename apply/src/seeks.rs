@@ -200,11 +200,12 @@ impl Seeks {
             let offset = match &to {
                 Where::To(to) => seek_offset(explorer, to, low, high)?,
                 Where::From(first) => {
-                    explorer.first_where(low, high, |facts| (facts.generation, facts.ordinal) >= *first)?
+                    explorer.first_where(low, high, |facts| Some((facts.generation, facts.ordinal) >= *first))?
                 }
             };
             let within = (low..=high).contains(&offset);
-            let first = if within { explorer.at(offset, high)? } else { None };
+            let first = if within { explorer.record(offset, high)? } else { None };
+            let unkeyed = within && explorer.at(offset, high)?.is_some_and(|facts| !facts.keyed);
             let before = if within { explorer.before(offset, low)? } else { None };
             // A lane may stand at the end for good: the move is to the end, not to a record.
             let skipped = match from {
@@ -212,15 +213,15 @@ impl Seeks {
                 _ => (0, true),
             };
             let ends = (explorer.at(low, high)?, explorer.before(high, low)?);
-            Ok((offset, first, before, skipped, ends))
+            Ok((offset, first, unkeyed, before, skipped, ends))
         });
-        let (offset, first, before, skipped, (oldest, newest)) = seen.await?;
+        let (offset, first, unkeyed, before, skipped, (oldest, newest)) = seen.await?;
         Ok(Found {
             part: part.clone(),
             topic_id: now.id,
             ends: (low, high),
             offset,
-            unkeyed: first.as_ref().is_some_and(|facts| !facts.keyed),
+            unkeyed,
             ordinal: ordinal_before(first.as_ref(), before.as_ref()),
             generation: before.as_ref().or(first.as_ref()).map_or(0, |facts| facts.generation),
             place: first.map(place),

@@ -24,7 +24,7 @@ use crate::joined::members::{Members, ordered_topics};
 use crate::joined::merge::Position;
 use crate::joined::reader::Reader;
 use crate::lane::batches::Written;
-use crate::lane::replay::past_of;
+use crate::lane::replay::{furthest, past_of};
 use crate::lane::{LaneTask, Turn};
 use crate::pool::{Backoff, Pooled};
 use crate::settings::News;
@@ -414,6 +414,8 @@ impl Leader<'_> {
             last = last.into_iter().chain(before).max_by_key(|facts| (facts.generation, facts.ordinal));
         }
         let past = last.as_ref().map(past_of).unwrap_or_default();
+        let before = self.members.lanes.iter().map(|lane| lane.replay().past.as_str());
+        let past = furthest(before.chain([past.as_str()])).to_owned();
         if self.set.ordered && !past.is_empty() {
             let message = "capture was reset: tables that keep their order under foreign keys cannot be written a second \
                            time; empty the target tables and begin anew, or set foreign_keys: off while it replays";

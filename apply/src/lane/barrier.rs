@@ -2,8 +2,9 @@
 //!
 //! The lane commits what comes before, notes in its row that it stands there, and waits until all partitions that may hold
 //! earlier events have **arrived**: their rows are at the end of what lay before, or beyond the barrier. Then a
-//! repartition is passed by each lane for itself, once the new partitions have rows: a lane that finds the others still in
-//! front of it, or just behind, knows that it has to begin with the first record. At a TRUNCATE the lane of partition 0 empties the target tables and
+//! repartition is passed by each lane for itself, the new partitions' first: a new lane that finds the others still in
+//! front of it, or just behind, knows that it has to begin with the first record, and takes over up to where they replay
+//! (rows that come to it from now on may be written already). At a TRUNCATE the lane of partition 0 empties the target tables and
 //! moves in the same transaction (`target::truncate`); the others pass once its row is beyond.
 //!
 //! So no event from behind the barrier is applied before all from in front of it. Whoever dies on the way: the rows say
@@ -22,6 +23,7 @@ use schemas::{Code, Error};
 use crate::config::TablePlan;
 use crate::lane::batches::Written;
 use crate::lane::intake::border;
+use crate::lane::replay::furthest;
 use crate::lane::report::now_ms;
 use crate::lane::waiting::LOOK_EVERY;
 use crate::lane::{LaneTask, Turn};
@@ -39,6 +41,22 @@ pub(crate) struct Standing {
     since: i64,
 }
 
+impl Standing {
+    /// Whether the barrier is a TRUNCATE.
+    fn empties(&self) -> bool {
+        self.barrier.kind == BarrierKind::Truncate
+    }
+}
+
+/// What happens when a lane passes a barrier.
+#[derive(Debug)]
+struct Ending {
+    /// The target tables are emptied.
+    empties: bool,
+    /// Up to this place in the source it replays from there on.
+    past: Option<String>,
+}
+
 /// What a lane in front of a barrier does.
 #[derive(Debug, PartialEq, Eq)]
 enum Gate {
@@ -50,6 +68,9 @@ enum Gate {
     Passes,
     /// It was to act, but this partition has events from behind the barrier.
     Overtaken(i32),
+    /// It was moved back in front of the barrier, and this partition was not: what it has written again is older than what
+    /// the other has, or should be gone.
+    Alone(i32),
 }
 
 impl LaneTask {
@@ -102,17 +123,36 @@ impl LaneTask {
                     );
                     return Err(Error::new(Code::TableTruncated, message).into());
                 }
+                Gate::Alone(partition) if table.truncate != Truncate::Ignore || !standing.empties() => {
+                    return Err(self.is_back_alone(partition, &standing.barrier).into());
+                }
                 Gate::Acts => return self.act(table, &standing).await,
-                Gate::Passes | Gate::Overtaken(_) => return self.end_barrier(table, &standing, false).await,
+                Gate::Passes | Gate::Overtaken(_) | Gate::Alone(_) => {
+                    let past = replays_past(self.part.partition, &standing.barrier, &rows);
+                    return self.end_barrier(table, &standing, Ending { empties: false, past }).await;
+                }
             }
         }
+    }
+
+    fn is_back_alone(&self, other: i32, barrier: &Barrier) -> Error {
+        let (code, what) = match barrier.kind {
+            BarrierKind::Truncate => (Code::TableTruncated, "has rows again that it took away"),
+            BarrierKind::Repartition => (Code::ReplayRefused, "may have older rows again whose later events are there"),
+        };
+        let message = format!(
+            "{}/{}: the lane was moved back in front of a barrier ({}) at ordinal {}, and partition {other} was not, so the target \
+             {what}; move all partitions back in front of it",
+            self.part.topic, self.part.partition, barrier.kind, barrier.ordinal
+        );
+        Error::new(code, message)
     }
 
     /// Does what the mapping says to a TRUNCATE, for all lanes.
     async fn act(&mut self, table: &TablePlan, standing: &Standing) -> Result<(), Turn> {
         match table.truncate {
-            Truncate::Apply => self.end_barrier(table, standing, true).await,
-            Truncate::Ignore => self.end_barrier(table, standing, false).await,
+            Truncate::Apply => self.end_barrier(table, standing, Ending { empties: true, past: None }).await,
+            Truncate::Ignore => self.end_barrier(table, standing, Ending { empties: false, past: None }).await,
             Truncate::Pause => {
                 let message = format!(
                     "{}/{}: the source's table {} was truncated at ordinal {}; put truncate: apply or truncate: ignore",
@@ -124,7 +164,7 @@ impl LaneTask {
     }
 
     /// Passes the barrier; if it is to, with the target tables emptied.
-    async fn end_barrier(&mut self, table: &TablePlan, standing: &Standing, empties: bool) -> Result<(), Turn> {
+    async fn end_barrier(&mut self, table: &TablePlan, standing: &Standing, ending: Ending) -> Result<(), Turn> {
         let config = Arc::clone(self.settings.config());
         let (stop, abandon) = (self.handle.stop.clone(), self.handle.abandon.clone());
         let mut pooled = tokio::select! {
@@ -134,10 +174,13 @@ impl LaneTask {
         };
         let Some(held) = self.state.held.as_mut() else { return Err(Turn::Again) };
         held.set_document_version(config.version);
+        if let Some(past) = &ending.past {
+            held.replay_past(pooled.session(), past).await?;
+        }
         let to = (standing.offset + 1, standing.barrier.ordinal);
         let tables = (table.to.as_slice(), &table.constants);
         let done = async {
-            match empties {
+            match ending.empties {
                 true => truncate::empty(pooled.session(), held, tables, to).await,
                 false => writer::advance(pooled.session(), held, to).await.map(|()| 0),
             }
@@ -206,21 +249,43 @@ fn gate(own: i32, barrier: &Barrier, rows: &[Sibling]) -> Gate {
             return Gate::Waits(partition, how);
         }
     }
-    let added = (0_i32..).take(barrier.partitions as usize).skip(barrier.ends.len());
-    if let Some(partition) = added.into_iter().find(|partition| *partition != own && row_of(*partition).is_none()) {
-        return Gate::Waits(partition, "has not begun".to_owned());
-    }
+    // Moved by one request, lanes stood at one place in the source.
+    let again = row_of(own).filter(|row| row.next_offset < row.replay_until);
+    let stayed = |row: &Sibling| {
+        let ahead = row.partition != own && row.position() >= at;
+        ahead && again.is_some_and(|again| again.request != row.request)
+    };
     match (barrier.kind, own) {
-        (BarrierKind::Repartition, _) => Gate::Passes,
+        (BarrierKind::Repartition, _) => {
+            if let Some(other) = rows.iter().find(|row| stayed(row)) {
+                return Gate::Alone(other.partition);
+            }
+            let old = i32::try_from(barrier.ends.len()).unwrap_or(i32::MAX);
+            let added = (old..i32::try_from(barrier.partitions).unwrap_or(i32::MAX)).filter(|_| own < old);
+            let behind = |partition: &i32| row_of(*partition).is_none_or(|row| row.position() < at);
+            added
+                .into_iter()
+                .find(behind)
+                .map_or(Gate::Passes, |partition| Gate::Waits(partition, "has not begun behind it".to_owned()))
+        }
         (BarrierKind::Truncate, 0) => {
             let beyond = rows.iter().find(|row| row.partition != own && row.position() > at);
             beyond.map_or(Gate::Acts, |row| Gate::Overtaken(row.partition))
         }
         (BarrierKind::Truncate, _) => match row_of(0) {
+            Some(first) if stayed(first) => Gate::Alone(0),
             Some(first) if first.position() >= at => Gate::Passes,
             _ => Gate::Waits(0, "has not emptied the target yet".to_owned()),
         },
     }
+}
+
+/// Up to where a partition that was added replays: as far as the others do, whose keys it has from now on. They stand in
+/// front of the barrier until it has passed.
+fn replays_past(own: i32, barrier: &Barrier, rows: &[Sibling]) -> Option<String> {
+    let added = usize::try_from(own).is_ok_and(|own| own >= barrier.ends.len());
+    let past = furthest(rows.iter().map(|row| row.replay_past.as_str()));
+    (added && !past.is_empty()).then(|| past.to_owned())
 }
 
 #[cfg(test)]
@@ -233,7 +298,9 @@ mod tests {
     }
 
     fn row(partition: i32, next_offset: i64, ordinal: i64) -> Sibling {
-        Sibling { partition, next_offset, generation: 1, ordinal, pending: None, owner: String::new() }
+        let [owner, replay_past, request] = [const { String::new() }; 3];
+        let (generation, pending, replay_until) = (1, None, -1);
+        Sibling { partition, next_offset, generation, ordinal, pending, owner, replay_until, replay_past, request }
     }
 
     #[test]
@@ -249,6 +316,10 @@ mod tests {
         assert_eq!(gate(0, &truncate, &[row(0, 5, 40), row(1, 3, 50)]), Gate::Acts);
         assert_eq!(gate(0, &truncate, &[row(0, 5, 40), row(1, 9, 60)]), Gate::Overtaken(1));
         assert_eq!(gate(1, &truncate, &[row(0, 9, 60), row(1, 7, 30)]), Gate::Passes);
+        // Moved back: alone, and with the first.
+        let back = |request: &str| Sibling { replay_until: 20, request: request.to_owned(), ..row(1, 7, 30) };
+        assert_eq!(gate(1, &truncate, &[row(0, 9, 60), back("r1")]), Gate::Alone(0));
+        assert_eq!(gate(1, &truncate, &[Sibling { request: "r1".into(), ..row(0, 9, 60) }, back("r1")]), Gate::Passes);
     }
 
     #[test]
@@ -257,8 +328,23 @@ mod tests {
         let waits = |own, rows: &[Sibling]| matches!(gate(own, &split, rows), Gate::Waits(..));
         let (old, new) = ([row(0, 5, 40), row(1, 7, 30)], [row(2, 0, -1), row(3, 0, -1)]);
         assert!(waits(0, &old), "the new partitions have not begun");
-        let all = [old, new].concat();
-        assert!((0..4).all(|own| gate(own, &split, &all) == Gate::Passes));
+        let all = [&old[..], &new].concat();
+        assert!(waits(0, &all) && waits(1, &all), "nor passed it");
+        assert!((2..4).all(|own| gate(own, &split, &all) == Gate::Passes));
+        let begun = [&old[..], &[row(2, 1, 50), row(3, 1, 50)]].concat();
+        assert!((0..4).all(|own| gate(own, &split, &begun) == Gate::Passes));
         assert!(matches!(gate(2, &split, &[row(0, 5, 40), row(1, 6, 30)]), Gate::Waits(1, _)));
+        // Moved back across it, alone.
+        let back = Sibling { replay_until: 20, request: "r1".to_owned(), ..row(0, 5, 40) };
+        assert_eq!(gate(0, &split, &[back, row(1, 9, 60), row(2, 1, 50), row(3, 1, 50)]), Gate::Alone(1));
+    }
+
+    #[test]
+    fn an_added_partition_replays_as_far_as_the_others() {
+        let split = barrier(BarrierKind::Repartition, &[5, 7], 3);
+        let replays = |partition, past: &str| Sibling { replay_past: past.to_owned(), ..row(partition, 5, 40) };
+        let rows = [replays(0, "0-1-42 bin.000003:400"), replays(1, "0-1-44 bin.000003:600"), row(2, 0, -1)];
+        assert_eq!(replays_past(2, &split, &rows).as_deref(), Some("0-1-44 bin.000003:600"));
+        assert_eq!(replays_past(1, &split, &rows), None);
     }
 }

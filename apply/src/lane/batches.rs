@@ -14,7 +14,7 @@ use crate::chunk::Taken;
 use crate::config::TablePlan;
 use crate::consumer::Request;
 use crate::lane::intake::{Before, Border, cut};
-use crate::lane::replay::past_of;
+use crate::lane::replay::{furthest, past_of};
 use crate::lane::shared::{ALONE_AFTER_FAILURE, Part, Way, end_of_others, limit, write};
 use crate::lane::{LaneTask, Turn};
 use crate::pool::group::Size;
@@ -323,6 +323,8 @@ impl LaneTask {
                 // What this lane has applied, or was told to take for applied, ends with the record before.
                 let last = self.services.inquiry.before(&self.part, offset).await?;
                 let past = last.as_ref().map(past_of).unwrap_or_default();
+                // Reset once more while it replays: what was applied before reaches further than what was published again.
+                let past = furthest([held.replay().past.as_str(), &past]).to_owned();
                 held.enter_generation(pooled.session(), generation, &past, ordinal - 1).await?;
                 tracing::info!(lane = %held.key(), offset, generation, past, "capture was reset; replaying");
             }

@@ -15,20 +15,37 @@ pub(crate) fn past_of(last: &Facts) -> String {
     format!("{} {}:{}", last.gtid.as_deref().unwrap_or("-"), last.file, last.pos)
 }
 
+/// The furthest of several such places, each empty or as [`past_of`] makes it. One that does not compare with those before
+/// it is not beyond them.
+pub(crate) fn furthest<'p>(pasts: impl IntoIterator<Item = &'p str>) -> &'p str {
+    let beyond = |past: &str, other: &str| match other.split_once(' ').and_then(|(gtid, place)| {
+        let (file, pos) = place.rsplit_once(':')?;
+        Some(((gtid != "-").then_some(gtid), file, pos.parse().ok()?))
+    }) {
+        Some(other) => past.is_empty() || is_beyond(past, other),
+        None => false,
+    };
+    pasts.into_iter().fold("", |past, other| if beyond(past, other) { other } else { past })
+}
+
 /// Whether the event is behind that position.
 pub(crate) fn is_past(past: &str, head: &EventHead<'_>) -> bool {
+    is_beyond(past, (head.gtid, head.file, head.pos))
+}
+
+fn is_beyond(past: &str, (at_gtid, at_file, at_pos): (Option<&str>, &str, i64)) -> bool {
     let Some((gtid, place)) = past.split_once(' ') else { return false };
-    if let Some((known, seen)) = number(gtid).zip(head.gtid.and_then(number))
+    if let Some((known, seen)) = number(gtid).zip(at_gtid.and_then(number))
         && known.0 == seen.0
     {
         return seen.1 > known.1;
     }
     let Some((file, pos)) = place.rsplit_once(':') else { return false };
-    let (Some(known), Some(seen), Ok(pos)) = (file_number(file), file_number(head.file), pos.parse::<i64>()) else {
+    let (Some(known), Some(seen), Ok(pos)) = (file_number(file), file_number(at_file), pos.parse::<i64>()) else {
         return false;
     };
     // Without comparable GTIDs only a later file is sure: a transaction's events share a file.
-    known.0 == seen.0 && (seen.1 > known.1 || (seen.1 == known.1 && gtid == "-" && head.pos > pos))
+    known.0 == seen.0 && (seen.1 > known.1 || (seen.1 == known.1 && gtid == "-" && at_pos > pos))
 }
 
 /// What numbers a GTID, and its number: the domain of `0-1-42`, all before the last colon of `uuid:tag:5`.
@@ -80,6 +97,10 @@ mod tests {
         assert!(is_past("- bin.000003:400", &head(None, "bin.000003", 401)));
         assert!(!is_past("- bin.000003:400", &head(None, "bin.000003", 400)));
         assert!(!is_past("- bin.000003:400", &head(None, "log.000009", 400)), "another server's binlog");
+        let places = ["", "0-1-40 bin.000003:100", "0-1-42 bin.000003:400", "0-2-41 bin.000003:300", "x"];
+        assert_eq!(furthest(places), "0-1-42 bin.000003:400");
+        assert_eq!(furthest(["0-1-42 bin.000003:400", "7-1-1 bin.000003:900"]), "0-1-42 bin.000003:400");
+        assert_eq!(furthest(["", ""]), "");
         for unreadable in ["", "x", "- x", "- bin.000003:x"] {
             assert!(!is_past(unreadable, &head(Some("0-1-1"), "bin.000009", 9)), "{unreadable}");
         }

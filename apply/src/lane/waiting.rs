@@ -263,7 +263,18 @@ mod tests {
     use super::*;
 
     fn row(partition: i32, next_offset: i64, ordinal: i64, pending: Option<i64>) -> Sibling {
-        Sibling { partition, next_offset, generation: 1, ordinal, pending, owner: String::new() }
+        let [owner, replay_past, request] = [const { String::new() }; 3];
+        Sibling {
+            partition,
+            next_offset,
+            generation: 1,
+            ordinal,
+            pending,
+            owner,
+            replay_until: -1,
+            replay_past,
+            request,
+        }
     }
 
     #[test]

@@ -1,6 +1,10 @@
-//! Moving lanes back whose rows may conflict: all of a topic, to one place in the source.
+//! Moving lanes back that belong together: to one place in the source.
 //!
-//! A replay removes whatever holds a value of a row that comes, and is right in the end because what it removed comes
+//! The lanes of a topic that are asked for go to their first record from the same position on, that of the first which
+//! goes back. Each for itself would find a place of its own, and then a TRUNCATE could lie behind one and in front of
+//! another: it would be passed as done, with the rows that it took away written again.
+//!
+//! Where rows may conflict, all lanes of the topic go. A replay removes whatever holds a value of a row that comes, and is right in the end because what it removed comes
 //! back later in the same order. Over several partitions that order is the merged one. So if one lane goes back, every
 //! lane goes to its first record from the same position on, and they are joined until all are where they were.
 
@@ -26,23 +30,25 @@ impl Seeks {
         topics.dedup();
         for topic in topics {
             let parts = topic_parts(&self.inquiry, &topic).await?;
-            if !self.may_conflict(world, &topic, parts.len()).await? {
+            let conflicts = self.may_conflict(world, &topic, parts.len()).await?;
+            if !conflicts && found.iter().filter(|f| f.part.topic == topic).count() < 2 {
                 continue;
             }
             let back = found.iter().filter(|f| f.part.topic == topic && f.goes_back());
             let Some(first) = back.filter_map(Found::position).min() else { continue };
             let until = rows.iter().filter(|row| row.topic == topic).map(|row| row.ordinal).max();
             for part in parts {
-                let Some(row) = rows.iter().find(|row| row.topic == topic && row.partition == part.partition) else {
-                    continue;
-                };
-                let mut with = self.resolve(&part, Some(row), Where::From(first)).await?;
-                with.joined_until = until;
+                let row = rows.iter().find(|row| row.topic == topic && row.partition == part.partition);
                 let chosen = found.iter().position(|f| f.part == part);
+                if chosen.is_none() && !(conflicts && row.is_some()) {
+                    continue;
+                }
+                let mut with = self.resolve(&part, row, Where::From(first)).await?;
+                with.joined_until = until.filter(|_| conflicts);
                 match chosen {
-                    Some(at) if with.goes_back() || found[at].goes_back() => found[at] = with,
+                    Some(at) => found[at] = with,
                     None if with.goes_back() => found.push(with),
-                    _ => {}
+                    None => {}
                 }
             }
         }

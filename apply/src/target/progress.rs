@@ -242,6 +242,16 @@ impl Lane {
         Ok(())
     }
 
+    /// The lane replays until it is past this source position.
+    ///
+    /// # Errors
+    /// As [`Lane::enter_generation`].
+    pub(crate) async fn replay_past(&mut self, session: &mut Session, past: &str) -> Result<(), Failure> {
+        self.change(session, &format!("`{}` = {}", column::REPLAY_PAST, text(past))).await?;
+        past.clone_into(&mut self.replay.past);
+        Ok(())
+    }
+
     /// No transaction of the position that the lane began behind can come any more.
     ///
     /// # Errors

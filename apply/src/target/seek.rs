@@ -202,10 +202,10 @@ async fn seek_rows(session: &mut Session, table: &str, request: &str, moves: &[M
             let same_topic = topic_id.is_empty() || *topic_id == to.topic_id;
             if same_topic {
                 until = (*offset).max(*replay_until);
+                // Still to be replayed, wherever the lane goes.
+                past.clone_from(replay_past);
             }
             if same_topic && *generation == to.generation {
-                // Still to be replayed, wherever in the generation the lane goes.
-                past.clone_from(replay_past);
                 // Forward, events that were applied stay applied, also where they were published once more.
                 ordinal = if *offset <= to.next_offset { ordinal.max(*applied) } else { ordinal };
             }

@@ -26,6 +26,12 @@ pub(crate) struct Sibling {
     pub(crate) pending: Option<i64>,
     /// Its owner's token.
     pub(crate) owner: String,
+    /// In front of this offset it replays.
+    pub(crate) replay_until: i64,
+    /// Up to this source position it replays; empty: none.
+    pub(crate) replay_past: String,
+    /// The operator's request that moved it last; empty: none.
+    pub(crate) request: String,
 }
 
 impl Sibling {
@@ -56,6 +62,9 @@ async fn read(
         column::ORDINAL,
         column::PENDING_ORDINAL,
         column::OWNER,
+        column::REPLAY_UNTIL,
+        column::REPLAY_PAST,
+        column::REQUEST_ID,
     ];
     let sql = format!(
         "SELECT {} FROM {} WHERE `{}` = ? AND `{}` = ? ORDER BY `{}`{lock}",
@@ -65,15 +74,11 @@ async fn read(
         column::TOPIC,
         column::PARTITION,
     );
-    let rows: Vec<(i32, i64, i32, i64, Option<i64>, String)> =
-        session.rows(&sql, vec![Value::from(pipeline), Value::from(topic)]).await?;
-    let rows = rows.into_iter().map(|(partition, next_offset, generation, ordinal, pending, owner)| Sibling {
-        partition,
-        next_offset,
-        generation,
-        ordinal,
-        pending,
-        owner,
+    type Columns = (i32, i64, i32, i64, Option<i64>, String, i64, String, String);
+    let rows: Vec<Columns> = session.rows(&sql, vec![Value::from(pipeline), Value::from(topic)]).await?;
+    let rows = rows.into_iter().map(|row| {
+        let (partition, next_offset, generation, ordinal, pending, owner, replay_until, replay_past, request) = row;
+        Sibling { partition, next_offset, generation, ordinal, pending, owner, replay_until, replay_past, request }
     });
     Ok(rows.collect())
 }

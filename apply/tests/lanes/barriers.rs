@@ -225,6 +225,39 @@ async fn keys_that_move_to_new_partitions_keep_their_order() {
     world.end().await;
 }
 
+/// Capture was set back, and while it publishes again the topic gets more partitions: a row that lies in a new one from
+/// there on is at the target already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_added_during_a_replay_replays_too() {
+    let mut world = World::with_partitions("grown", 1).await;
+    world.pipeline("").await;
+    let worker = Worker::start(&world.name).await;
+    for id in 1..=4 {
+        world.publish_at(&[(0, Insert((id, "a")))]);
+    }
+    world.publish_at(&[(0, Update((2, "a"), (2, "b")))]);
+    world.wait_for_rows(&[(1, "a"), (2, "b"), (3, "a"), (4, "a")]).await;
+    world.reset(1);
+    world.publish_at(&[(0, Insert((1, "a")))]);
+    world.add_partitions(2).await;
+    world.publish_barrier(Repartition, 2);
+    for id in 2..=4 {
+        world.publish_at(&[(id % 2, Insert((id, "a")))]);
+    }
+    world.publish_at(&[(0, Update((2, "a"), (2, "b")))]);
+    let last = world.publish_at(&[(0, Insert((6, "f"))), (1, Insert((5, "e")))]);
+    world.wait_for_standing(1, |standing| standing.1 >= last).await;
+    world.wait_for_rows(&[(1, "a"), (2, "b"), (3, "a"), (4, "a"), (5, "e"), (6, "f")]).await;
+    wait_for("both lanes are strict again", || async {
+        let lanes = worker.lanes();
+        let still = lanes.iter().any(|lane| lane.replaying || lane.error.is_some());
+        if lanes.len() == 2 && !still { Ok(()) } else { Err(lanes) }
+    })
+    .await;
+    worker.stop().await;
+    world.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lane_beyond_a_truncate_is_not_emptied() {
     let mut world = World::with_partitions("beyond", 2).await;

@@ -14,4 +14,5 @@ mod quiet;
 mod replay;
 mod scale;
 mod trouble;
+mod truncated;
 mod world;

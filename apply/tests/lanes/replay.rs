@@ -272,6 +272,33 @@ async fn capture_reset_backwards_is_replayed_until_its_old_position() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn capture_reset_again_while_a_lane_replays_is_replayed_as_far_as_the_lane_had_come() {
+    let mut world = World::new("twogenerations").await;
+    world.pipeline("").await;
+    let worker = Worker::start(&world.name).await;
+    world.publish(&[Insert((1, "a")), Insert((2, "b"))]);
+    world.publish(&[Update((1, "a"), (1, "A")), Delete((2, "b"))]);
+    world.publish(&[Insert((3, "c"))]);
+    world.wait_for_rows(&[(1, "A"), (3, "c")]).await;
+    world.reset(1);
+    world.publish(&[Insert((1, "a")), Insert((2, "b"))]);
+    world.wait_for_rows(&[(1, "a"), (2, "b"), (3, "c")]).await;
+    world.reset(2);
+    world.publish(&[Insert((1, "a")), Insert((2, "b"))]);
+    world.publish(&[Update((1, "a"), (1, "A")), Delete((2, "b"))]);
+    world.publish(&[Insert((3, "c"))]);
+    world.publish(&[Insert((4, "d"))]);
+    world.wait_for_rows(&[(1, "A"), (3, "c"), (4, "d")]).await;
+    let lane = wait_for("the replay is over", || async {
+        worker.lane().filter(|lane| !lane.replaying).ok_or_else(|| worker.lane())
+    })
+    .await;
+    assert_eq!(lane.state, LaneState::Running, "{lane:?}");
+    worker.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_start_by_gtid_passes_over_what_the_target_was_seeded_with() {
     let mut world = World::new("seeded").await;
     world.publish(&[Insert((1, "a")), Insert((2, "b"))]);

@@ -69,13 +69,15 @@ impl World {
         let reader: BaseConsumer = config.create().expect("a reader of offsets");
         let end = |partition| reader.fetch_watermarks(&self.topic, partition, Duration::from_secs(10)).expect("ends").1;
         self.ordinal += 10;
-        self.transactions += 1;
+        // A repartition is not in the binlog.
+        self.transactions += u64::from(kind == BarrierKind::Truncate);
+        let gtid = (kind == BarrierKind::Truncate).then(|| format!("0-1-{}", self.transactions));
         let barrier = Barrier {
             kind,
             generation: self.generation,
             ordinal: self.ordinal,
             ends: (0..before).map(end).collect(),
-            gtid: Some(format!("0-1-{}", self.transactions)),
+            gtid,
             file: "binlog.000001".to_owned(),
             pos: 4,
             ts_ms: 0,
