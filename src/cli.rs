@@ -130,6 +130,14 @@ pub(crate) enum Verb {
         #[arg(long)]
         partitions: u32,
     },
+    /// Let a source go on whose topic was deleted: the topic of that name, or a new one, takes its place
+    Adopt {
+        /// The source's name
+        source: String,
+        /// The source's table, schema.table
+        #[arg(long)]
+        table: String,
+    },
     /// Let a pipeline, or one table of it, stand still; it keeps its progress
     Pause {
         /// pipeline

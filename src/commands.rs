@@ -122,6 +122,7 @@ impl Job {
             Verb::Repartition { source, table, partitions } => {
                 Self::Ask { name: source, action: SourceAction::Repartition { table, partitions } }
             }
+            Verb::Adopt { source, table } => Self::Ask { name: source, action: SourceAction::Adopt { table } },
             Verb::Admin { verb: Some(AdminVerb::Init { again }) } => Self::Init { again },
             Verb::Token { verb: TokenVerb::Create { name, role } } => Self::TokenCreate(name, role),
             Verb::Token { verb: TokenVerb::List } => Self::TokenList,

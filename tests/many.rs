@@ -14,6 +14,7 @@
 mod bank;
 mod crew;
 mod emptied;
+mod regrown;
 mod shape;
 mod single;
 mod writer;

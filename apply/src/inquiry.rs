@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use brokers::TopicFacts;
 use coordination::SchemaStore;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
@@ -22,7 +23,6 @@ use crate::consumer::lanes::Part;
 use crate::consumer::{Callbacks, inquiry_config};
 use crate::explore::{Explorer, Facts};
 use crate::pipeline::show;
-use crate::topic_id::{self, TopicFacts};
 
 /// Questions at a time.
 const PARALLEL: usize = 8;
@@ -241,7 +241,7 @@ fn show_end(board: &StatusBoard, pipeline: &str, part: &Part, end: i64) {
 fn describe(client: &BaseConsumer<Callbacks>, topic: &str) -> Result<TopicFacts> {
     // Serves what librdkafka has to say to this client, which nobody else polls.
     while client.poll(Duration::ZERO).is_some() {}
-    let mut topics = topic_id::describe(client.client(), &[topic], WAIT)?;
+    let mut topics = brokers::describe(client.client(), &[topic], WAIT)?;
     topics.remove(topic).ok_or_else(|| Error::new(Code::TopicInvalid, format!("the topic {topic} is gone")))
 }
 

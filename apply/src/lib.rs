@@ -31,7 +31,6 @@ mod seeks;
 mod settings;
 mod supervisor;
 pub mod target;
-mod topic_id;
 
 pub use check::check;
 pub use offsets::{Surroundings, offsets};

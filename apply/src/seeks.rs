@@ -196,6 +196,9 @@ impl Seeks {
         let now = self.inquiry.topic(part).await?;
         let (low, high) = (now.low, now.high);
         let from = row.map(|row| row.next_offset);
+        // Offsets of a topic that is no more mean nothing in this one.
+        let same_topic = row.is_none_or(|row| row.topic_id.is_empty() || row.topic_id == now.id);
+        let since = if same_topic { from } else { Some(low) };
         let seen = self.inquiry.explore(part, move |explorer| {
             let offset = match &to {
                 Where::To(to) => seek_offset(explorer, to, low, high)?,
@@ -208,14 +211,20 @@ impl Seeks {
             let unkeyed = within && explorer.at(offset, high)?.is_some_and(|facts| !facts.keyed);
             let before = if within { explorer.before(offset, low)? } else { None };
             // A lane may stand at the end for good: the move is to the end, not to a record.
-            let skipped = match from {
-                Some(from) if within && from < offset => explorer.count(from.max(low), offset, COUNT_FOR)?,
+            let skipped = match since {
+                Some(since) if within && since < offset => explorer.count(since.max(low), offset, COUNT_FOR)?,
                 _ => (0, true),
             };
             let ends = (explorer.at(low, high)?, explorer.before(high, low)?);
             Ok((offset, first, unkeyed, before, skipped, ends))
         });
         let (offset, first, unkeyed, before, skipped, (oldest, newest)) = seen.await?;
+        let generation = before.as_ref().or(first.as_ref()).map_or(0, |facts| facts.generation);
+        let again = if same_topic {
+            from.is_some_and(|from| from > offset)
+        } else {
+            row.is_some_and(|row| row.generation < generation)
+        };
         Ok(Found {
             part: part.clone(),
             topic_id: now.id,
@@ -223,7 +232,8 @@ impl Seeks {
             offset,
             unkeyed,
             ordinal: ordinal_before(first.as_ref(), before.as_ref()),
-            generation: before.as_ref().or(first.as_ref()).map_or(0, |facts| facts.generation),
+            generation,
+            again,
             place: first.map(place),
             oldest: oldest.map(place),
             newest: newest.map(place),
@@ -240,7 +250,7 @@ impl Seeks {
         parts: &BTreeMap<Part, (Option<String>, Option<Position>)>,
         found: Vec<Found>,
     ) -> Result<(String, Vec<Value>), Refusal> {
-        if let Some(keyless) = found.iter().find(|f| f.unkeyed && f.from.is_some_and(|from| from > f.offset)) {
+        if let Some(keyless) = found.iter().find(|f| f.unkeyed && f.again) {
             let message = format!(
                 "the events of {}/{} have no key; without one nothing says which rows they wrote before",
                 keyless.part.topic, keyless.part.partition
@@ -257,6 +267,7 @@ impl Seeks {
                 },
                 topic_id: f.topic_id.clone(),
                 next_offset: f.offset,
+                end: f.ends.1,
                 ordinal: f.ordinal,
                 generation: f.generation,
                 from: f.from,
@@ -322,6 +333,8 @@ struct Found {
     unkeyed: bool,
     ordinal: i64,
     generation: i32,
+    /// Whether events come that the lane may have applied: it goes back, or into another topic of a later generation.
+    again: bool,
     place: Option<RecordPlace>,
     oldest: Option<RecordPlace>,
     newest: Option<RecordPlace>,
@@ -341,7 +354,7 @@ enum Where {
 impl Found {
     /// Whether the lane goes back, and so replays.
     fn goes_back(&self) -> bool {
-        self.from.is_some_and(|from| from > self.offset)
+        self.again
     }
 
     /// Where its first record stands in the source.
@@ -370,7 +383,7 @@ impl Found {
         let (skipped, all) = self.skipped;
         json!({
             "table": table, "topic": self.part.topic, "partition": self.part.partition, "from": from,
-            "to": self.offset, "at": self.place, "replays": from.is_some_and(|from| from > self.offset),
+            "to": self.offset, "at": self.place, "replays": self.again,
             "skipped": skipped, "skipped_counted": all,
         })
     }

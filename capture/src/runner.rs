@@ -6,6 +6,7 @@
 //! line again. A definite error gives the lease up and is
 //! shown; the source stays stopped until its document changes or an operator resets it.
 
+mod adoption;
 mod growth;
 mod requests;
 mod session;

@@ -1,6 +1,8 @@
-//! Over how many partitions a topic's rows are spread: frozen when the first row is published, whatever the source's
-//! document says later, because a row must find its key's partition. Only a repartition changes it, and leaves a
-//! [`Growth`] behind while it is under way, so that whoever dies is followed by somebody who ends it.
+//! Over how many partitions a topic's rows are spread, and which topic it is: frozen when the first row is published.
+//!
+//! The count holds whatever the source's document says later, because a row must find its key's partition. Only a
+//! repartition changes it, and leaves a [`Growth`] behind while it is under way, so that whoever dies is followed by
+//! somebody who ends it. The id tells a topic from one that was made later under its name. Only an operator changes it.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,19 @@ use crate::{Coordination, Lease};
 pub struct FrozenTopic {
     /// How many partitions its rows are spread over.
     pub partitions: u32,
+    /// Its id; none where the node is of a version without ids, until its next use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Id of the request by which an operator adopted the topic of this id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+}
+
+impl FrozenTopic {
+    /// What is frozen of a topic that Kafka shows like this.
+    pub fn new(partitions: u32, id: impl Into<String>) -> Self {
+        Self { partitions, id: Some(id.into()), request: None }
+    }
 }
 
 /// A topic that is being given more partitions.
@@ -36,10 +51,11 @@ impl Coordination {
     /// # Errors
     /// `OT2001` without an answer in time, `OT2003` when the node holds something else.
     pub async fn frozen_topic(&self, source: &str, topic: &str) -> Result<Option<FrozenTopic>> {
-        self.read_json(&names::frozen_topic_path(source, topic)).await
+        let found = self.read_json(&names::frozen_topic_path(source, topic)).await?;
+        Ok(found.map(|(frozen, _)| frozen))
     }
 
-    /// Freezes a topic unless it is frozen: what holds from now on.
+    /// Freezes a topic unless it is frozen, or what is not frozen of it yet: what holds from now on.
     ///
     /// # Errors
     /// As [`Coordination::frozen_topic`].
@@ -60,12 +76,40 @@ impl Coordination {
         match answer.await?.result {
             Ok(_) => Ok(as_found.clone()),
             // Somebody was faster, or an earlier attempt of this call got no answer.
-            Err(zk::Error::NodeExists) => self
-                .frozen_topic(source, topic)
-                .await?
-                .ok_or_else(|| Error::new(Code::ZooKeeperUnavailable, format!("{path} went while it was looked at"))),
+            Err(zk::Error::NodeExists) => self.complete_topic(path, as_found).await,
             Err(error) => Err(refused(path, error)),
         }
+    }
+
+    /// Writes the id into a node that has none yet.
+    async fn complete_topic(&self, path: &str, as_found: &FrozenTopic) -> Result<FrozenTopic> {
+        loop {
+            let Some((frozen, version)) = self.read_json::<FrozenTopic>(path).await? else {
+                return Err(Error::new(Code::ZooKeeperUnavailable, format!("{path} went while it was looked at")));
+            };
+            if frozen.id.is_some() || as_found.id.is_none() {
+                return Ok(frozen);
+            }
+            let complete = FrozenTopic { id: as_found.id.clone(), ..frozen };
+            let data = json(&complete)?;
+            let data = data.as_slice();
+            let answer =
+                self.sessions().call(path, |client| async move { client.set_data(path, data, Some(version)).await });
+            match answer.await?.result {
+                Ok(_) => return Ok(complete),
+                // Somebody was faster, or an earlier attempt of this call: look again.
+                Err(zk::Error::BadVersion | zk::Error::NoNode) => {}
+                Err(error) => return Err(refused(path, error)),
+            }
+        }
+    }
+
+    /// Another topic takes the place of the one that was frozen; fenced by the source's lease.
+    ///
+    /// # Errors
+    /// As [`Lease::write_fenced`].
+    pub async fn refreeze_topic(&self, lease: &Lease, source: &str, topic: &str, frozen: &FrozenTopic) -> Result<()> {
+        lease.write_fenced(&names::frozen_topic_path(source, topic), &json(frozen)?).await
     }
 
     /// The repartition of a source that has begun and not ended.
@@ -73,7 +117,7 @@ impl Coordination {
     /// # Errors
     /// `OT2001` without an answer in time, `OT2003` when the node holds something else.
     pub async fn growth(&self, source: &str) -> Result<Option<Growth>> {
-        Ok(self.read_json::<Option<Growth>>(&names::growth_path(source)).await?.flatten())
+        Ok(self.read_json::<Option<Growth>>(&names::growth_path(source)).await?.and_then(|(growth, _)| growth))
     }
 
     /// Notes that a repartition begins, or with `None` that it has ended without one; fenced by the source's lease.
@@ -89,8 +133,10 @@ impl Coordination {
     /// # Errors
     /// As [`Lease::write_fenced`].
     pub async fn end_growth(&self, lease: &Lease, source: &str, growth: &Growth) -> Result<()> {
-        let frozen = FrozenTopic { partitions: growth.to };
-        lease.write_fenced(&names::frozen_topic_path(source, &growth.topic), &json(&frozen)?).await?;
+        let frozen = self.frozen_topic(source, &growth.topic).await?;
+        let (id, request) = frozen.map_or((None, None), |frozen| (frozen.id, frozen.request));
+        let frozen = FrozenTopic { partitions: growth.to, id, request };
+        self.refreeze_topic(lease, source, &growth.topic, &frozen).await?;
         self.write_growth(lease, source, None).await
     }
 
@@ -122,11 +168,12 @@ impl Coordination {
         }
     }
 
-    async fn read_json<T: for<'a> Deserialize<'a>>(&self, path: &str) -> Result<Option<T>> {
+    /// What a node holds, and its version.
+    async fn read_json<T: for<'a> Deserialize<'a>>(&self, path: &str) -> Result<Option<(T, i32)>> {
         let answer = self.sessions().call(path, |client| async move { client.get_data(path).await });
         match answer.await?.result {
-            Ok((data, _)) => serde_json::from_slice(&data)
-                .map(Some)
+            Ok((data, stat)) => serde_json::from_slice(&data)
+                .map(|value| Some((value, stat.version)))
                 .map_err(|e| Error::new(Code::NodeInvalid, format!("{path}: {e}")).with_source(e)),
             Err(zk::Error::NoNode) => Ok(None),
             Err(error) => Err(refused(path, error)),

@@ -124,6 +124,7 @@ codes! {
     RegistryUnavailable = "OT4014", Retry, "The schema registry does not answer", "Check `registry.url` in otter.toml and that the registry runs.";
     RegistryRefused = "OT4015", Stop, "The schema registry refused a request", "The message holds the registry's answer; check `registry.url` and the rights of its user.";
     PartitionsChanged = "OT4016", Stop, "A topic has another number of partitions than its rows were published over", "Give the number that it has now to `otter repartition`; a topic with fewer than before must be restored, or the source purged and seeded anew.";
+    TopicReplaced = "OT4017", Stop, "A topic that rows were published to is gone, or another one has its name", "Find out who deleted it; what was not read yet is lost. `otter adopt` goes on with the topic there is, or a new one; then seed again, or reset the source.";
     // apply and target
     TargetUnreachable = "OT5001", Retry, "The target server cannot be reached", "Check address, network, user and password of the target document.";
     TargetGrant = "OT5002", PauseTable, "The user lacks a privilege on the target", "Grant what the message names.";

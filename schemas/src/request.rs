@@ -45,6 +45,11 @@ pub enum SourceAction {
         #[schemars(range(min = 2, max = 1000))]
         partitions: u32,
     },
+    /// The topic of a table was deleted: the one that has its name now, or a new one, takes its place.
+    Adopt {
+        /// The source's table, `schema.table`.
+        table: String,
+    },
 }
 
 /// What can be asked of a pipeline.
@@ -255,6 +260,8 @@ mod tests {
         let action = SourceAction::Repartition { table: "shop.t".to_owned(), partitions: 8 };
         assert_eq!(serde_json::to_string(&action).unwrap(), more);
         assert_eq!(serde_json::from_str::<SourceAction>(more).unwrap(), action);
+        let action = SourceAction::Adopt { table: "shop.t".to_owned() };
+        assert_eq!(serde_json::to_string(&action).unwrap(), r#"{"adopt":{"table":"shop.t"}}"#);
         for wrong in [r#"{"seek":{"to":"latest","tabel":"x"}}"#, r#"{"seek":{}}"#, r#"{"purge":{}}"#] {
             assert!(serde_json::from_str::<PipelineAction>(wrong).is_err(), "{wrong}");
         }

@@ -75,6 +75,8 @@ impl Name {
 #[derive(Debug)]
 pub(crate) struct Private {
     folder: TempDir,
+    /// Whether they keep the names of schemas and tables in lower case.
+    lower_case: bool,
     /// The private ones, and the shared ones for the rest.
     pub(crate) servers: Servers,
 }
@@ -82,6 +84,15 @@ pub(crate) struct Private {
 impl Private {
     /// Starts the servers named and waits until they are ready.
     pub(crate) async fn start(names: &[Name]) -> Result<Self> {
+        Self::start_with(names, false).await
+    }
+
+    /// The same, of database servers with `lower_case_table_names=1`.
+    pub(crate) async fn start_in_lower_case(names: &[Name]) -> Result<Self> {
+        Self::start_with(names, true).await
+    }
+
+    async fn start_with(names: &[Name], lower_case: bool) -> Result<Self> {
         let servers = Servers::shared()?;
         let folder = match std::env::var_os("OTTER_SERVERS_DIR") {
             // beside the shared ones, so that deploy/test finds what an interrupted test left behind
@@ -89,7 +100,7 @@ impl Private {
             None => tempfile::Builder::new().prefix("otter-servers-").tempdir(),
         }?;
         let list: Vec<_> = names.iter().map(|name| name.as_str()).collect();
-        let mut private = Self { folder, servers };
+        let mut private = Self { folder, lower_case, servers };
         private.script(&["up", "--only", &list.join(",")]).await?;
         for name in names {
             let port = std::fs::read_to_string(private.path().join(name.as_str()).join("port"))?;
@@ -119,7 +130,11 @@ impl Private {
     }
 
     async fn script(&self, arguments: &[&str]) -> Result<()> {
-        let output = tokio::process::Command::from(script(arguments, self.path())).output().await?;
+        let mut command = tokio::process::Command::from(script(arguments, self.path()));
+        if self.lower_case {
+            command.env("OTTER_SERVERS_LOWER_CASE", "1");
+        }
+        let output = command.output().await?;
         let text = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "deploy/servers {arguments:?} ended with {}: {text}", output.status);
         Ok(())

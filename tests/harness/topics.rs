@@ -6,8 +6,9 @@ use super::{Context as _, Result, Site, bail, ensure};
 use coordination::SchemaStore;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::message::OwnedMessage;
+use rdkafka::message::{Headers as _, OwnedMessage};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
+use schemas::barrier::{Barrier, HEADER};
 use schemas::decode::{Datum, EventDecoder};
 use schemas::encode::Op;
 use std::collections::HashMap;
@@ -102,6 +103,60 @@ pub(crate) async fn changes(
         look(head.ordinal, &before, &after);
     }
     Ok(())
+}
+
+/// A record of a topic of rows.
+#[derive(Debug)]
+pub(crate) enum Marked {
+    /// A row event: its first column as text, and the rows as text.
+    Event { ordinal: i64, id: String, before: Option<String>, after: Option<String> },
+    /// A mark between events.
+    Barrier(Barrier),
+}
+
+impl Marked {
+    /// Its ordinal.
+    pub(crate) fn ordinal(&self) -> i64 {
+        match self {
+            Self::Event { ordinal, .. } => *ordinal,
+            Self::Barrier(barrier) => barrier.ordinal,
+        }
+    }
+}
+
+/// Every committed record of a partition of a table's topic, barriers among them.
+pub(crate) async fn marked(site: &Site, (table, partition): (&str, i32)) -> Result<Vec<Marked>> {
+    let (brokers, topic) = (site.servers.kafka.clone(), site.topic(table));
+    let read = move || {
+        let mut found = Vec::new();
+        read_all(&brokers, &topic, partition, |record| {
+            found.push(record);
+            true
+        })?;
+        Ok::<_, anyhow::Error>(found)
+    };
+    let schemas = site.coordination().await?.schemas();
+    let (mut decoders, mut marked) = (HashMap::new(), Vec::new());
+    for record in tokio::task::spawn_blocking(read).await?? {
+        if let Some(header) = record.headers().and_then(|headers| headers.iter().find(|h| h.key == HEADER)) {
+            marked.push(Marked::Barrier(Barrier::from_json(header.value.context("an empty header")?)?));
+            continue;
+        }
+        let (id, avro) = schemas::framing::split(record.payload().context("no value")?)?;
+        if let Entry::Vacant(place) = decoders.entry(id) {
+            place.insert(EventDecoder::compile(&schemas.schema(id).await?)?);
+        }
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        let head = decoders[&id].decode(avro, &mut before, &mut after)?;
+        let Some(Datum::Int(id)) = after.first().or(before.first()) else { bail!("no number: {after:?}") };
+        marked.push(Marked::Event {
+            ordinal: head.ordinal,
+            id: id.to_string(),
+            before: head.has_before.then(|| format!("{before:?}")),
+            after: head.has_after.then(|| format!("{after:?}")),
+        });
+    }
+    Ok(marked)
 }
 
 /// Hands every committed record of a partition to `take`, until the end or until it answers false.

@@ -119,6 +119,8 @@ pub struct Move {
     pub topic_id: String,
     /// Offset of the next record.
     pub next_offset: i64,
+    /// The end of the partition when that was found out.
+    pub end: i64,
     /// Ordinal that events must be beyond.
     pub ordinal: i64,
     /// Generation of that ordinal.
@@ -160,6 +162,28 @@ pub async fn seek(session: &mut Session, schema: &str, request: &str, moves: &[M
     }
 }
 
+/// Offset, ordinal, generation, topic id, request id, and up to where it is to be replayed, of a row that is to move.
+type Found = (i64, i64, i32, String, String, i64, String);
+
+/// What a row keeps when it moves: the ordinal that events must be beyond, and up to where it is to be replayed.
+fn kept(
+    (offset, applied, generation, topic_id, _, replay_until, replay_past): &Found,
+    to: &Move,
+) -> (i64, i64, String) {
+    let same_topic = topic_id.is_empty() || *topic_id == to.topic_id;
+    let until = match same_topic {
+        true => (*offset).max(*replay_until),
+        // Read again at the source since the other topic went: nobody knows any more up to where it was applied.
+        false if *generation < to.generation => to.end,
+        false => -1,
+    };
+    // Still to be replayed, wherever the lane goes.
+    let past = if same_topic || *generation == to.generation { replay_past.clone() } else { String::new() };
+    // Forward, events that were applied stay applied, also where they were published once more.
+    let forward = *generation == to.generation && (!same_topic || *offset <= to.next_offset);
+    (if forward { to.ordinal.max(*applied) } else { to.ordinal }, until, past)
+}
+
 async fn seek_rows(session: &mut Session, table: &str, request: &str, moves: &[Move]) -> Result<Moved, Failure> {
     let read = [
         column::NEXT_OFFSET,
@@ -187,9 +211,7 @@ async fn seek_rows(session: &mut Session, table: &str, request: &str, moves: &[M
     let mut before = Vec::new();
     session.run("START TRANSACTION").await?;
     for to in moves {
-        let row: Option<(i64, i64, i32, String, String, i64, String)> =
-            session.find(&select, identity(&to.key)).await?;
-        let (mut ordinal, mut until, mut past) = (to.ordinal, -1, String::new());
+        let row: Option<Found> = session.find(&select, identity(&to.key)).await?;
         if row.as_ref().is_some_and(|(.., done, _, _)| done == request) {
             return Ok(Moved::Before);
         }
@@ -198,18 +220,7 @@ async fn seek_rows(session: &mut Session, table: &str, request: &str, moves: &[M
             let message = format!("{} has moved since its position was looked at", to.key);
             return Err(Failure { fault: Fault::Busy, error: Error::new(Code::TargetBusy, message) });
         }
-        if let Some((offset, applied, generation, topic_id, _, replay_until, replay_past)) = &row {
-            let same_topic = topic_id.is_empty() || *topic_id == to.topic_id;
-            if same_topic {
-                until = (*offset).max(*replay_until);
-                // Still to be replayed, wherever the lane goes.
-                past.clone_from(replay_past);
-            }
-            if same_topic && *generation == to.generation {
-                // Forward, events that were applied stay applied, also where they were published once more.
-                ordinal = if *offset <= to.next_offset { ordinal.max(*applied) } else { ordinal };
-            }
-        }
+        let (ordinal, until, past) = row.as_ref().map_or_else(|| (to.ordinal, -1, String::new()), |row| kept(row, to));
         let position =
             [to.next_offset.into(), ordinal.into(), to.generation.into(), (&to.topic_id).into(), request.into()];
         if row.is_some() {

@@ -3,6 +3,7 @@
 mod barriers;
 mod basics;
 mod deferral;
+mod elsewhere;
 mod frozen;
 mod groups;
 mod handles;

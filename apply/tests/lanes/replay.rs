@@ -32,7 +32,7 @@ pub(crate) async fn seek_part(world: &World, partition: Option<i32>, to: SeekTo)
 }
 
 /// Moves the first table while the pipeline is paused, and lets it go on.
-async fn replay_from(world: &mut World, to: SeekTo, more: &str) -> Outcome {
+pub(crate) async fn replay_from(world: &mut World, to: SeekTo, more: &str) -> Outcome {
     world.pipeline("state: paused").await;
     let outcome = seek(world, to).await;
     assert_eq!(outcome.state, OutcomeState::Done, "{outcome:?}");

@@ -6,7 +6,7 @@ use crate::world::Change::{Insert, Update};
 use crate::world::{Worker, World, wait_for};
 
 /// Waits for a paused lane and compares its code and what its message must hold.
-async fn paused(worker: &Worker, code: &str, words: &[&str]) -> LaneStatus {
+pub(crate) async fn paused(worker: &Worker, code: &str, words: &[&str]) -> LaneStatus {
     let lane = worker.wait_for_lane(LaneState::Paused).await;
     let error = lane.error.clone().expect("an error");
     assert_eq!(error.code, code, "{error:?}");

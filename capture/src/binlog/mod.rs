@@ -6,7 +6,7 @@
 //! * [`event`]: a raw event taken apart without copying.
 //! * [`payload`]: the events of a compressed transaction, one at a time.
 //! * [`table_map`]: a table's structure out of TABLE_MAP and its full metadata.
-//! * [`statement`]: what the text of a QUERY event does.
+//! * [`statement`]: what the text of a QUERY event does; `names`: its names at a server that keeps them in lower case.
 //!
 //! Bytes from the server are never trusted: everything here answers damaged input with an error and never panics.
 
@@ -15,6 +15,7 @@ mod compressed;
 mod cursor;
 pub mod event;
 mod gtid_sets;
+mod names;
 pub mod payload;
 pub mod place;
 mod position;

@@ -61,6 +61,8 @@ pub struct SourceServer {
     pub mode: PositionMode,
     /// Its collations.
     pub collations: Collations,
+    /// Whether it keeps the names of schemas and tables in lower case, and takes every spelling for the same.
+    pub folds_names: bool,
 }
 
 /// Connects to the first address of the source that answers, and checks version, settings and grants there.
@@ -91,12 +93,14 @@ pub(crate) async fn inspect(source: &Source) -> Result<(SourceServer, Vec<Verdic
         gtids: true,
         mode: source.position,
         collations: Collations::default(),
+        folds_names: false,
     };
     server.version = server.ask(conn.query_first("SELECT VERSION()")).await?.unwrap_or_default();
     let mut verdicts = vec![settings::judge_version(&server.version)];
     if verdicts[0].level == Level::Ok {
         server.flavor = settings::version(&server.version).map_or(Flavor::Mariadb, |(flavor, _)| flavor);
         verdicts.extend(server.learn(&mut conn).await?);
+        verdicts.extend(server.folds_names.then(|| settings::judge_names(source)));
     }
     close(conn).await;
     Ok((server, verdicts))
@@ -209,6 +213,7 @@ impl SourceServer {
         self.server_id = value("server_id").parse().unwrap_or_default();
         let current: Option<String> = self.ask(conn.query_first("SELECT CURRENT_USER()")).await?;
         self.user = quoted_account(&current.unwrap_or_default());
+        self.folds_names = !["", "0"].contains(&value("lower_case_table_names").as_str());
         if self.flavor == Flavor::Mysql {
             self.server_uuid = value("server_uuid").parse().ok();
             self.gtids = value("gtid_mode") == "ON";

@@ -5,8 +5,10 @@
 
 use schemas::check::{Finding, Level};
 use schemas::checkpoint::Flavor;
-use schemas::documents::PositionMode;
+use schemas::documents::{PositionMode, Source};
 use schemas::{Code, Error};
+
+use super::names::misspelled;
 
 /// The oldest MariaDB that writes full metadata into TABLE_MAP.
 const OLDEST_MARIADB: Version = (10, 5, 0);
@@ -28,6 +30,7 @@ pub(super) fn variables(flavor: Flavor) -> &'static [&'static str] {
             "binlog_checksum",
             "log_slave_updates",
             "gtid_slave_pos",
+            "lower_case_table_names",
         ],
         Flavor::Mysql => &[
             "server_id",
@@ -40,6 +43,7 @@ pub(super) fn variables(flavor: Flavor) -> &'static [&'static str] {
             "binlog_checksum",
             "log_replica_updates",
             "gtid_mode",
+            "lower_case_table_names",
         ],
     }
 }
@@ -180,6 +184,17 @@ fn judge_gtid_mode(mode: PositionMode, found: &str) -> Verdict {
     let message = format!("gtid_mode is {found}: the position is file and offset, and cannot move to another server");
     let verdict = Verdict::wrong("gtid_mode", Code::SourceSetting, message, steps);
     if mode == PositionMode::Gtid { verdict } else { verdict.warning() }
+}
+
+/// Judges a document's patterns at a server that keeps names in lower case: one in upper case would leave nothing out, or
+/// let nothing through, and nobody would know.
+pub(super) fn judge_names(source: &Source) -> Verdict {
+    let name = "lower_case_table_names";
+    let Some((pattern, meant)) = misspelled(source) else {
+        return Verdict::ok(name, "names are kept in lower case, and statements read so".to_owned());
+    };
+    let message = format!("the server keeps names in lower case, so that no table can match {pattern}");
+    Verdict::wrong(name, Code::SourceSetting, message, &format!("write {meant} into the source's document"))
 }
 
 /// Judges the lines of SHOW GRANTS for `user`, as the server spells it, active roles included.

@@ -54,6 +54,8 @@ pub(crate) fn producer_config(
         .set("transaction.timeout.ms", timeout.as_millis().to_string())
         .set("enable.idempotence", "true")
         .set("acks", "all")
+        // Capture makes the topics it needs. One that was deleted is not to come back by being written to.
+        .set("allow.auto.create.topics", "false")
         // Linger would be added to every commit; behind a busy queue librdkafka batches without it.
         .set("linger.ms", "0")
         // A record larger than the whole queue would find it full for ever.

@@ -1,16 +1,17 @@
 //! Makes the topics that capture needs and checks those that are there.
 //!
-//! A topic is made before the Kafka transaction that first writes to it, by a client of its own. Creation is tried
-//! first and an existing topic accepted afterwards, in this order: to ask for the metadata of a missing topic would have
-//! brokers with `auto.create.topics.enable` make it with their own settings.
+//! A topic is made before the Kafka transaction that first writes to it, by a client of its own. Nothing here asks in a
+//! way that would have brokers with `auto.create.topics.enable` make a missing topic with their own settings.
 //!
-//! A topic of rows is made first and its count of partitions frozen behind it, before any row: whoever dies in between
-//! is followed by one that freezes what Kafka shows.
+//! A topic of rows is made first, and its id and count of partitions are frozen behind it, before any row: whoever dies in
+//! between is followed by one that freezes what Kafka shows. From then on it is that topic or none.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{ConstantBuilder, Retryable};
+use brokers::TopicFacts;
 use coordination::{Coordination, FrozenTopic};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -49,7 +50,8 @@ impl Wanted {
     }
 }
 
-/// The client for topics.
+/// The client for topics. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Topics {
     admin: Arc<AdminClient<Logs>>,
 }
@@ -74,7 +76,7 @@ impl Topics {
     /// `TopicInvalid` when Kafka refuses the name or the settings, or when the partitions differ; else Kafka's.
     pub(crate) async fn ensure(&self, topic: &str, wanted: &Wanted) -> Result<()> {
         self.make(topic, wanted).await?;
-        let found = self.shown(topic, 1).await?;
+        let found = self.shown(topic, 1).await?.partitions;
         if usize::try_from(wanted.partitions) != Ok(found) {
             let message = format!("the topic {topic} has {found} partitions instead of {}", wanted.partitions);
             return Err(Error::new(Code::TopicInvalid, message));
@@ -82,51 +84,69 @@ impl Topics {
         Ok(())
     }
 
-    /// Makes the topic of a table's rows unless it is there. Answers over how many partitions its rows are spread: what
-    /// was frozen at its first use, which is now if nothing is frozen yet; a topic that was there before keeps its count.
+    /// Makes the topic of a table's rows at its first use. Answers what is frozen of it, which is now if nothing is frozen
+    /// yet; a topic that was there before keeps its count. One that was frozen is never made again: whoever had not read
+    /// the one before would miss its rows and not know.
     ///
     /// # Errors
-    /// `PartitionsChanged` when the brokers show another count than is frozen; `TopicInvalid` when Kafka refuses the name
-    /// or the settings; else Kafka's and ZooKeeper's.
+    /// `TopicReplaced` when the frozen topic is gone, or another one has its name; `PartitionsChanged` when the brokers
+    /// show another count than is frozen; `TopicInvalid` when Kafka refuses the name or the settings; else Kafka's and
+    /// ZooKeeper's.
     pub(crate) async fn ensure_frozen(
         &self,
         coordination: &Coordination,
         source: &str,
         (topic, wanted): (&str, &Wanted),
-    ) -> Result<u32> {
-        let frozen = coordination.frozen_topic(source, topic).await?;
-        let partitions = frozen.as_ref().map_or(wanted.partitions, |f| i32::try_from(f.partitions).unwrap_or(i32::MAX));
-        let made = self.make(topic, &Wanted { partitions, ..wanted.clone() }).await?;
-        let found = u32::try_from(self.shown(topic, 1).await?).unwrap_or(u32::MAX);
-        let frozen = match frozen {
-            Some(frozen) => frozen,
-            None => coordination.freeze_topic(source, topic, &FrozenTopic { partitions: found }).await?,
-        };
-        if frozen.partitions != found {
-            let message = format!(
-                "the topic {topic} has {found} partitions, but its rows were published over {}",
-                frozen.partitions
-            );
-            return Err(Error::new(Code::PartitionsChanged, message));
+    ) -> Result<FrozenTopic> {
+        if let Some(frozen) = coordination.frozen_topic(source, topic).await? {
+            let shown = self.check(source, topic, &frozen).await?;
+            same_count(topic, &frozen, &shown)?;
+            // What an earlier version froze has no id.
+            return if frozen.id.is_some() {
+                Ok(frozen)
+            } else {
+                coordination.freeze_topic(source, topic, &as_found(&shown)).await
+            };
         }
+        let made = self.make(topic, wanted).await?;
+        let shown = self.shown(topic, 1).await?;
+        let frozen = coordination.freeze_topic(source, topic, &as_found(&shown)).await?;
+        if !is_same(&frozen, &shown) {
+            return Err(replaced(source, topic, &frozen, Some(&shown)));
+        }
+        same_count(topic, &frozen, &shown)?;
         if made {
-            announce(coordination, source, topic).await;
+            self.announce(coordination, source, topic).await;
         }
-        Ok(found)
+        Ok(frozen)
     }
 
-    /// How many partitions the brokers show of a topic; none when there is no such topic.
+    /// What Kafka shows of a topic that was frozen.
+    ///
+    /// # Errors
+    /// `TopicReplaced` when it is gone, or another one has its name; else Kafka's.
+    pub(crate) async fn check(&self, source: &str, topic: &str, frozen: &FrozenTopic) -> Result<TopicFacts> {
+        match self.facts(topic).await? {
+            Some(shown) if is_same(frozen, &shown) => Ok(shown),
+            shown => Err(replaced(source, topic, frozen, shown.as_ref())),
+        }
+    }
+
+    /// What Kafka shows of a topic; none when there is no such topic.
     ///
     /// # Errors
     /// Kafka's.
-    pub(crate) async fn partitions(&self, topic: &str) -> Result<Option<u32>> {
-        // Asked whether it could be made: to ask for the metadata of a missing topic can make it.
+    pub(crate) async fn facts(&self, topic: &str) -> Result<Option<TopicFacts>> {
+        if let Some(facts) = self.describe(&[topic]).await?.remove(topic) {
+            return Ok(Some(facts));
+        }
+        // A broker that has just come back may not know it yet. Who makes topics knows whether it could be made.
         let options = AdminOptions::new().request_timeout(Some(PATIENCE)).validate_only(true);
         let new = NewTopic::new(topic, 1, TopicReplication::Fixed(-1));
         let doing = format!("look for the topic {topic}");
         let results = self.admin.create_topics([&new], &options).await.map_err(|e| kafka_error(e, &doing))?;
         match results.into_iter().next() {
-            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(u32::try_from(self.shown(topic, 1).await?).ok()),
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => self.shown(topic, 1).await.map(Some),
             Some(Err((_, code))) => Err(kafka_error(KafkaError::AdminOp(code), &doing)),
             _ => Ok(None),
         }
@@ -138,7 +158,7 @@ impl Topics {
     /// `TopicInvalid` when it has more, or Kafka refuses; else Kafka's.
     pub(crate) async fn grow(&self, topic: &str, to: u32) -> Result<()> {
         let to = usize::try_from(to).unwrap_or(usize::MAX);
-        if self.shown(topic, 1).await? < to {
+        if self.shown(topic, 1).await?.partitions < to {
             let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
             let doing = format!("give the topic {topic} {to} partitions");
             let results = self.admin.create_partitions([&NewPartitions::new(topic, to)], &options).await;
@@ -148,7 +168,7 @@ impl Topics {
                 }
             }
         }
-        let found = self.shown(topic, to).await?;
+        let found = self.shown(topic, to).await?.partitions;
         if found > to {
             let message = format!("the topic {topic} has {found} partitions already, more than {to}");
             return Err(Error::new(Code::TopicInvalid, message));
@@ -157,7 +177,10 @@ impl Topics {
     }
 
     /// Makes the topic unless it is there; whether it did.
-    async fn make(&self, topic: &str, wanted: &Wanted) -> Result<bool> {
+    ///
+    /// # Errors
+    /// `TopicInvalid` when Kafka refuses the name or the settings; else Kafka's.
+    pub(crate) async fn make(&self, topic: &str, wanted: &Wanted) -> Result<bool> {
         let mut new = NewTopic::new(topic, wanted.partitions, TopicReplication::Fixed(wanted.replication));
         for (key, value) in &wanted.settings {
             new = new.set(key, value);
@@ -196,45 +219,83 @@ impl Topics {
         Ok(())
     }
 
-    /// Waits until the metadata has the topic with so many partitions, or more; how many it has.
-    async fn shown(&self, topic: &str, least: usize) -> Result<usize> {
+    /// Waits until the brokers show the topic with so many partitions, or more.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub(crate) async fn shown(&self, topic: &str, least: usize) -> Result<TopicFacts> {
         let began = Instant::now();
         let look = || async {
-            let (admin, topic) = (Arc::clone(&self.admin), topic.to_owned());
-            // It blocks, which must not stop the other tasks of this thread.
-            let look = tokio::task::spawn_blocking(move || count(&admin, &topic)).await;
-            let look = look
-                .unwrap_or_else(|e| Err(Error::new(Code::CaptureFailed, format!("a look at the topics ended: {e}"))));
-            let missing = |found| format!("the brokers show {found} of the {least} partitions yet");
-            look.and_then(|found| {
-                if found >= least { Ok(found) } else { Err(Error::new(Code::KafkaUnavailable, missing(found))) }
-            })
+            let found = self.describe(&[topic]).await?.remove(topic);
+            let partitions = found.as_ref().map_or(0, |found| found.partitions);
+            let missing =
+                || format!("the brokers show {partitions} of the {least} partitions of the topic {topic} yet");
+            let enough = found.filter(|found| found.partitions >= least);
+            enough.ok_or_else(|| Error::new(Code::KafkaUnavailable, missing()))
         };
         let policy = ConstantBuilder::default().with_delay(LOOK_EVERY).without_max_times();
         // The time counts, not the attempts: each may itself have waited for a broker.
         let again = |e: &Error| e.code() == Code::KafkaUnavailable && began.elapsed() < PATIENCE;
         look.retry(policy).when(again).await
     }
-}
 
-/// Tells appliers of a new topic. A hint: they see it without, only later.
-async fn announce(coordination: &Coordination, source: &str, topic: &str) {
-    match tokio::time::timeout(HINT, coordination.announce_topic(source, topic)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(topic, %error, "appliers are not told of a new topic"),
-        Err(_) => tracing::debug!(topic, "appliers are not told of a new topic in time"),
+    /// What the brokers show of topics; those that they do not know are missing.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub(crate) async fn describe(&self, topics: &[&str]) -> Result<HashMap<String, TopicFacts>> {
+        let (admin, topics) = (Arc::clone(&self.admin), topics.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>());
+        // It blocks, which must not stop the other tasks of this thread.
+        let look = tokio::task::spawn_blocking(move || {
+            let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+            brokers::describe(admin.inner(), &topics, PATIENCE)
+        });
+        let ended = |e| Error::new(Code::CaptureFailed, format!("a look at the topics ended: {e}"));
+        look.await.unwrap_or_else(|e| Err(ended(e)))
+    }
+
+    /// Tells appliers of a new topic. A hint: they see it without, only later.
+    pub(crate) async fn announce(&self, coordination: &Coordination, source: &str, topic: &str) {
+        match tokio::time::timeout(HINT, coordination.announce_topic(source, topic)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(topic, %error, "appliers are not told of a new topic"),
+            Err(_) => tracing::debug!(topic, "appliers are not told of a new topic in time"),
+        }
     }
 }
 
-/// Partitions of a topic that the brokers show.
-fn count(admin: &AdminClient<Logs>, topic: &str) -> Result<usize> {
-    let doing = || format!("read the metadata of {topic}");
-    let metadata = admin.inner().fetch_metadata(Some(topic), PATIENCE).map_err(|e| kafka_error(e, &doing()))?;
-    let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
-    match found.map(|t| t.partitions().len()) {
-        Some(count) if count > 0 => Ok(count),
-        _ => Err(Error::new(Code::KafkaUnavailable, format!("the brokers do not show {topic} yet"))),
+/// What is frozen of a topic as Kafka shows it.
+pub(crate) fn as_found(shown: &TopicFacts) -> FrozenTopic {
+    FrozenTopic::new(u32::try_from(shown.partitions).unwrap_or(u32::MAX), &shown.id)
+}
+
+/// Whether what Kafka shows is the topic that was frozen.
+pub(crate) fn is_same(frozen: &FrozenTopic, shown: &TopicFacts) -> bool {
+    frozen.id.as_ref().is_none_or(|id| *id == shown.id)
+}
+
+fn replaced(source: &str, topic: &str, frozen: &FrozenTopic, shown: Option<&TopicFacts>) -> Error {
+    let before = frozen.id.as_ref().map_or_else(String::new, |id| format!(", of the id {id}"));
+    let now = match shown {
+        None => "is gone".to_owned(),
+        Some(shown) => format!("was deleted and made again: the one there now has the id {}", shown.id),
+    };
+    let message = format!(
+        "the topic {topic}{before}, {now}; what it held is lost to everybody who had not read it. When that is settled, \
+         `otter adopt {source} --table …` publishes on to the topic of that name"
+    );
+    Error::new(Code::TopicReplaced, message)
+}
+
+fn same_count(topic: &str, frozen: &FrozenTopic, shown: &TopicFacts) -> Result<()> {
+    if usize::try_from(frozen.partitions) == Ok(shown.partitions) {
+        return Ok(());
     }
+    let message = format!(
+        "the topic {topic} has {} partitions, but its rows were published over {}",
+        shown.partitions, frozen.partitions
+    );
+    Err(Error::new(Code::PartitionsChanged, message))
 }
 
 fn refused(topic: &str, code: RDKafkaErrorCode) -> Error {

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use clock::now_ms;
 pub(crate) use group::RolledBack;
 pub(crate) use outbox::{Outbox, Producers};
-pub(crate) use plans::{Followed, Plans, Workshop};
+pub(crate) use plans::{Followed, Plans, Workshop, wanted};
 
 use crate::binlog::channel::{Received, Receiver};
 use crate::binlog::event::{Event, GtidEvent, QueryEvent, RawEvent};
@@ -386,7 +386,7 @@ impl Publisher {
 
     fn query(&mut self, query: &QueryEvent<'_>, raw: &RawEvent, start: u64) -> Step {
         let end = raw.log_pos;
-        let statement = statement::classify(query, self.progress.at.server.flavor);
+        let statement = self.plans.spelled(statement::classify(query, self.progress.at.server.flavor));
         let Some(group) = &mut self.group else {
             let error = Error::new(Code::EventUnsupported, "a statement without a GTID before it");
             return Err(self.refuse(error));

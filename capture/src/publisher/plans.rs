@@ -19,8 +19,10 @@ use tokio::runtime::Handle;
 
 use crate::binlog::event::RawEvent;
 use crate::binlog::server::{SourceServer, verify_binary_columns};
+use crate::binlog::statement::Statement;
 use crate::binlog::table_map;
 use crate::kafka::topics::{Topics, Wanted};
+use crate::kafka::watch::InUse;
 use crate::metrics::{SourceMetrics, TableMetrics};
 
 /// Bytes before what describes the table: the table id.
@@ -121,10 +123,12 @@ pub(crate) struct Workshop {
     pub(crate) server: SourceServer,
     /// Where schemas are registered.
     pub(crate) schemas: SchemaStore,
-    /// Where the count of a topic's partitions is frozen.
+    /// Where a topic's id and its count of partitions are frozen.
     pub(crate) coordination: Coordination,
     /// Where topics are made.
     pub(crate) topics: Topics,
+    /// The topics that rows are published to.
+    pub(crate) used: InUse,
     /// Counters of the source.
     pub(crate) metrics: SourceMetrics,
     /// The runtime that carries the round trips; the publisher's thread waits for it.
@@ -188,6 +192,11 @@ impl Plans {
     /// Which tables are published.
     pub(crate) fn followed(&self) -> &Followed {
         &self.workshop.followed
+    }
+
+    /// A statement with its names as the server keeps them, and as TABLE_MAPs have them.
+    pub(crate) fn spelled(&self, statement: Statement) -> Statement {
+        if self.workshop.server.folds_names { statement.in_lower_case() } else { statement }
     }
 
     /// Whether the TABLE_MAP's plan is there, so that [`Plans::map`] will take no round trip.
@@ -258,18 +267,18 @@ impl Plans {
     /// A followed table's topic, made unless it is there, and its partitions.
     ///
     /// # Errors
-    /// `PartitionsChanged`, `TopicInvalid`; Kafka's and ZooKeeper's.
+    /// `TopicReplaced`, `PartitionsChanged`, `TopicInvalid`; Kafka's and ZooKeeper's.
     pub(crate) fn topic(&mut self, table: &TableName) -> Result<(String, Arc<Spread>)> {
-        let Workshop { followed, coordination, topics, runtime, .. } = &self.workshop;
+        let Workshop { followed, coordination, topics, used, runtime, .. } = &self.workshop;
         let source = &followed.source;
         let topic = source.topic_for(table)?;
         if let Some(spread) = self.spreads.get(&topic) {
             return Ok((topic, Arc::clone(spread)));
         }
         let wanted = wanted(&source.topic_settings(table));
-        let partitions =
-            runtime.block_on(topics.ensure_frozen(coordination, source.name.as_str(), (&topic, &wanted)))?;
-        let spread = Arc::new(Spread::new(partitions));
+        let frozen = runtime.block_on(topics.ensure_frozen(coordination, source.name.as_str(), (&topic, &wanted)))?;
+        used.add(&topic, &frozen);
+        let spread = Arc::new(Spread::new(frozen.partitions));
         self.spreads.insert(topic.clone(), Arc::clone(&spread));
         Ok((topic, spread))
     }
@@ -283,7 +292,7 @@ fn table_name(body: &[u8]) -> Result<TableName> {
 }
 
 /// The topic of row events that a document asks for.
-fn wanted(settings: &TopicSettings) -> Wanted {
+pub(crate) fn wanted(settings: &TopicSettings) -> Wanted {
     let mut config =
         vec![("cleanup.policy", "delete".to_owned()), ("max.message.bytes", settings.max_message.get().to_string())];
     if let Some(retention) = settings.retention {

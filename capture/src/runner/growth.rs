@@ -6,20 +6,21 @@
 //! publishes, so no row goes by the new count in front of the barrier or by the old one behind it. The barrier takes an
 //! ordinal of its own, between the last row published and the next one.
 
-use coordination::{FrozenTopic, Growth, Lease};
+use coordination::{Growth, Lease};
 use schemas::barrier::{Barrier, BarrierKind};
 use schemas::checkpoint::Checkpoint;
 use schemas::documents::{MAX_PARTITIONS, TablePattern};
+use schemas::table::TableName;
 use schemas::{Code, Error, Reaction, Result};
 
 use super::Runner;
 use super::session::blocking;
-use crate::kafka::topics::Topics;
+use crate::kafka::topics::{Topics, as_found};
 use crate::publisher::{Outbox, now_ms};
 
-/// Carries repartitions out, for one session.
+/// Changes what is frozen of topics, for one session: repartitions here, and [adoptions](super::adoption).
 #[derive(Debug)]
-pub(super) struct Grower<'a> {
+pub(super) struct Caretaker<'a> {
     /// The source's runner.
     pub(super) runner: &'a Runner,
     /// The lease that fences the notes.
@@ -28,18 +29,16 @@ pub(super) struct Grower<'a> {
     pub(super) topics: &'a Topics,
 }
 
-impl Grower<'_> {
+impl Caretaker<'_> {
     /// Notes what was asked, after a look whether it can be.
     ///
     /// # Errors
-    /// `RequestInvalid`, `DocumentInvalid`, `TopicInvalid` for what cannot be; Kafka's and ZooKeeper's.
+    /// `RequestInvalid`, `DocumentInvalid`, `TopicInvalid`, `TopicReplaced` for what cannot be; Kafka's and ZooKeeper's.
     pub(super) async fn note(&self, id: &str, table: &str, to: u32) -> Result<()> {
         let (coordination, source) = (&self.runner.site.coordination, &self.runner.source);
         let name = source.name.as_str();
         let wrong = |why: String| Error::new(Code::RequestInvalid, why);
-        let pattern: TablePattern = table.parse().map_err(|e: String| wrong(e))?;
-        let table = pattern.exact().ok_or_else(|| wrong(format!("{table}: a repartition is of one table")))?;
-        let topic = source.topic_for(&table)?;
+        let topic = source.topic_for(&one_table(table)?)?;
         if to > MAX_PARTITIONS {
             return Err(wrong(format!("a topic has at most {MAX_PARTITIONS} partitions")));
         }
@@ -48,11 +47,20 @@ impl Grower<'_> {
             let message = format!("a repartition of {} has begun and is being ended; ask again", other.topic);
             return Err(Error::new(Code::RequestOpen, message));
         }
-        let Some(shown) = self.topics.partitions(&topic).await? else {
-            let message = format!("there is no topic {topic} yet; it is made with `topics.partitions` of the source");
-            return Err(Error::new(Code::TopicInvalid, message));
+        let (frozen, shown) = match coordination.frozen_topic(name, &topic).await? {
+            Some(frozen) => {
+                let shown = self.topics.check(name, &topic, &frozen).await?;
+                (frozen, shown)
+            }
+            None => {
+                let missing =
+                    || format!("there is no topic {topic} yet; it is made with `topics.partitions` of the source");
+                let shown = self.topics.facts(&topic).await?;
+                let shown = shown.ok_or_else(|| Error::new(Code::TopicInvalid, missing()))?;
+                (coordination.freeze_topic(name, &topic, &as_found(&shown)).await?, shown)
+            }
         };
-        let from = coordination.freeze_topic(name, &topic, &FrozenTopic { partitions: shown }).await?.partitions;
+        let (from, shown) = (frozen.partitions, u32::try_from(shown.partitions).unwrap_or(u32::MAX));
         if to <= from {
             return Err(wrong(format!("the topic {topic} has {from} partitions; it can only get more")));
         }
@@ -68,13 +76,16 @@ impl Grower<'_> {
     /// Kafka may refuse the partitions for good: then nothing has changed, and the second answer says why.
     ///
     /// # Errors
-    /// Kafka's and ZooKeeper's.
+    /// `TopicReplaced` in front of a topic that is another one by now; Kafka's and ZooKeeper's.
     pub(super) async fn end(&self, outbox: Outbox, at: Checkpoint) -> Result<(Outbox, Checkpoint, Option<Error>)> {
         let (coordination, name) = (&self.runner.site.coordination, self.runner.source.name.as_str());
         let Some(growth) = coordination.growth(name).await? else { return Ok((outbox, at, None)) };
         if at.request.as_deref() == Some(growth.request.as_str()) {
             coordination.end_growth(self.lease, name, &growth).await?;
             return Ok((outbox, at, None));
+        }
+        if let Some(frozen) = coordination.frozen_topic(name, &growth.topic).await? {
+            self.topics.check(name, &growth.topic, &frozen).await?;
         }
         match self.topics.grow(&growth.topic, growth.to).await {
             Ok(()) => {}
@@ -98,6 +109,16 @@ impl Grower<'_> {
         );
         Ok((outbox, at, None))
     }
+}
+
+/// The one table that a request is about.
+///
+/// # Errors
+/// `RequestInvalid`.
+pub(super) fn one_table(text: &str) -> Result<TableName> {
+    let wrong = |why: String| Error::new(Code::RequestInvalid, why);
+    let pattern: TablePattern = text.parse().map_err(wrong)?;
+    pattern.exact().ok_or_else(|| wrong(format!("{text}: the request is of one table")))
 }
 
 /// The barrier, and the checkpoint behind it.

@@ -3,7 +3,8 @@
 //! Only the leader takes a request, at the start of a session, and carries it out by a checkpoint that holds the
 //! request's id. A worker killed before the checkpoint is committed leaves the old position, and its successor begins
 //! again; one killed behind it leaves a checkpoint that says what was done, and its successor answers. Kafka fences the
-//! writer, so two cannot both carry it out. A repartition also changes Kafka and ZooKeeper: see [`super::growth`].
+//! writer, so two cannot both carry it out. A repartition also changes Kafka and ZooKeeper: see [`super::growth`]; an
+//! adoption changes nothing else: see [`super::adoption`].
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use schemas::{Code, Error, Reaction, Result, names};
 use tokio::sync::watch;
 
 use super::Runner;
-use super::growth::Grower;
+use super::growth::Caretaker;
 use super::session::blocking;
 use crate::binlog::place::{Place, refuse_prepared, resolve_start};
 use crate::binlog::server::SourceServer;
@@ -59,7 +60,7 @@ impl Runner {
         &self,
         last: Option<&Checkpoint>,
         server: &SourceServer,
-        grower: &Grower<'_>,
+        caretaker: &Caretaker<'_>,
     ) -> Result<Answered> {
         let (requests, name) = (self.site.coordination.requests(), self.source.name.as_str());
         let Some(taken) = requests.take::<SourceAction>(name, &self.site.worker).await? else {
@@ -83,11 +84,18 @@ impl Runner {
                 Err(error) => error,
             },
             (SourceAction::Repartition { table, partitions }, None) => {
-                match grower.note(id, table, *partitions).await {
+                match caretaker.note(id, table, *partitions).await {
                     Ok(()) => return Ok(Answered::Repartition(taken)),
                     Err(error) => error,
                 }
             }
+            (SourceAction::Adopt { table }, _) => match caretaker.adopt(id, table).await {
+                Ok(outcome) => {
+                    self.answer(&taken, outcome).await?;
+                    return Ok(Answered::Nothing);
+                }
+                Err(error) => error,
+            },
         };
         self.refuse(&taken, &decided).await?;
         Ok(Answered::Nothing)
@@ -123,11 +131,16 @@ impl Runner {
         let refused = async {
             let (requests, name) = (self.site.coordination.requests(), self.source.name.as_str());
             let Some(taken) = requests.take::<SourceAction>(name, &self.site.worker).await? else { return Ok(()) };
-            let (kafka, topic) = (self.site.kafka.clone(), names::checkpoint_topic(&self.site.cluster, name));
-            let last = blocking(move || recover(&kafka, &topic)).await?.checkpoint;
-            let done = last.filter(|last| last.request.as_ref() == Some(&taken.request.id));
+            let done = match &taken.request.action {
+                SourceAction::Adopt { table } => self.adopted(&taken.request.id, table).await?,
+                action @ (SourceAction::Reset { .. } | SourceAction::Repartition { .. }) => {
+                    let (kafka, topic) = (self.site.kafka.clone(), names::checkpoint_topic(&self.site.cluster, name));
+                    let last = blocking(move || recover(&kafka, &topic)).await?.checkpoint;
+                    let done = last.filter(|last| last.request.as_ref() == Some(&taken.request.id));
+                    done.map(|done| outcome_of(action, &done))
+                }
+            };
             let refused = || Outcome::refused("", error, Vec::new());
-            let done = done.as_ref().map(|done| outcome_of(&taken.request.action, done));
             self.answer(&taken, done.unwrap_or_else(refused)).await
         };
         if let Err(error) = refused.await {
@@ -210,6 +223,8 @@ fn outcome_of(action: &SourceAction, checkpoint: &Checkpoint) -> Outcome {
             let message = format!("the topic of {table} has {partitions} partitions");
             Outcome::done("", message, vec![serde_json::json!({"table": table, "partitions": partitions})])
         }
+        // Its own answer says more; no checkpoint knows of it.
+        SourceAction::Adopt { table } => Outcome::done("", format!("the topic of {table} is adopted"), Vec::new()),
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::growth::Grower;
+use super::growth::Caretaker;
 use super::requests::{Answered, Requests};
 use super::{Runner, lost};
 use crate::binlog::channel::channel;
@@ -27,6 +27,7 @@ use crate::binlog::server::{SourceServer, connect};
 use crate::kafka::MessageSizes;
 use crate::kafka::checkpoints::{Recovered, recover};
 use crate::kafka::topics::{Topics, Wanted};
+use crate::kafka::watch::{InUse, replaced};
 use crate::publisher::{Exit, Followed, Outbox, Plans, Producers, Progress, Publisher, Resume, Workshop};
 
 /// How long the last mirror of the position may take at the end.
@@ -45,6 +46,8 @@ struct Running {
     reader: JoinHandle<Result<()>>,
     committed: watch::Receiver<Checkpoint>,
     stop: CancellationToken,
+    topics: Topics,
+    used: InUse,
 }
 
 impl<'a> Session<'a> {
@@ -92,8 +95,8 @@ impl<'a> Session<'a> {
         topics.ensure(&topic, &Wanted::checkpoints(source.topics.replication.map_or(-1, i32::from))).await?;
         let (kafka, of) = (site.kafka.clone(), topic.clone());
         let recovered = blocking(move || recover(&kafka, &of)).await?;
-        let grower = Grower { runner: self.runner, lease: self.lease, topics: &topics };
-        let answered = self.runner.take_request(recovered.checkpoint.as_ref(), &server, &grower).await?;
+        let caretaker = Caretaker { runner: self.runner, lease: self.lease, topics: &topics };
+        let answered = self.runner.take_request(recovered.checkpoint.as_ref(), &server, &caretaker).await?;
         let (at, from, taken) = match answered {
             Answered::Nothing => {
                 let (at, from) = self.starting_point(recovered, &server, &topic).await?;
@@ -113,14 +116,14 @@ impl<'a> Session<'a> {
         };
         tracing::info!(source = name, epoch = at.epoch, gtid = %at.gtid, %from, ordinal = at.ordinal, server = server.address, "capture starts");
         let outbox = Outbox::new(producers, producer, topic, source.prefix(), &at);
-        let (outbox, at) = self.settle(&grower, outbox, (at, taken), resume).await?;
+        let (outbox, at) = self.settle(&caretaker, outbox, (at, taken), resume).await?;
         self.spawn(server, topics, outbox, (at, from), resume.clone())
     }
 
     /// Commits what was asked, ends a repartition that was begun, and answers. Where to go on from.
     async fn settle(
         &self,
-        grower: &Grower<'_>,
+        caretaker: &Caretaker<'_>,
         mut outbox: Outbox,
         (at, taken): (Checkpoint, Option<Taken<SourceAction>>),
         resume: &mut Resume,
@@ -133,7 +136,7 @@ impl<'a> Session<'a> {
             self.runner.done(taken, &at).await?;
         }
         let before = at.ordinal;
-        let (outbox, at, refused) = grower.end(outbox, at).await?;
+        let (outbox, at, refused) = caretaker.end(outbox, at).await?;
         if at.ordinal != before {
             // Ordinals behind the barrier are others.
             resume.forget_stretch();
@@ -207,12 +210,14 @@ impl<'a> Session<'a> {
         let (sender, events) = channel(site.options.read_ahead.as_usize());
         let reading = ReadOptions { heartbeat: site.options.heartbeat.get(), ..ReadOptions::default() };
         let (reading_server, reading_stop) = (server.clone(), stop.clone());
+        let used = InUse::default();
         let plans = Plans::new(Workshop {
             followed: Followed { source: Arc::clone(source), own: Arc::clone(own) },
             server,
             schemas: site.coordination.schemas(),
             coordination: site.coordination.clone(),
-            topics,
+            topics: topics.clone(),
+            used: used.clone(),
             metrics: metrics.clone(),
             runtime: tokio::runtime::Handle::current(),
         });
@@ -223,13 +228,14 @@ impl<'a> Session<'a> {
         let work = Publisher::new(events, outbox, plans, progress, options, stop.clone()).resuming(resume);
         let publisher = publisher(work, self.runner.source.name.as_str())?;
         let reader = tokio::spawn(async move { read(&reading_server, &from, &reading, sender, reading_stop).await });
-        Ok(Running { publisher, reader, committed: watched, stop })
+        Ok(Running { publisher, reader, committed: watched, stop, topics, used })
     }
 
     /// Waits for the end, mirroring the position meanwhile.
     async fn attend(&self, running: Running, requests: &mut Requests) -> Result<Exit> {
-        let Running { mut publisher, reader, committed, stop } = running;
-        let mut asked = false;
+        let Running { mut publisher, reader, committed, stop, topics, used } = running;
+        let name = self.runner.source.name.as_str();
+        let (mut asked, mut wrong) = (false, None);
         let ended = tokio::select! {
             biased;
             ended = &mut publisher => Some(ended),
@@ -237,6 +243,10 @@ impl<'a> Session<'a> {
             () = lost(self.lease) => None,
             () = self.runner.asked(requests) => {
                 asked = true;
+                None
+            }
+            error = replaced(&topics, name, &used) => {
+                wrong = Some(error);
                 None
             }
             () = self.mirror(committed.clone()) => None,
@@ -250,8 +260,11 @@ impl<'a> Session<'a> {
                     Ok(ended) => ended,
                     Err(_) => {
                         // Its producer is fenced by the next session, here or elsewhere.
-                        tracing::warn!(source = %self.runner.source.name, "the open Kafka transaction did not end in {limit:?}; it is left");
-                        return Ok(Exit::Stopped);
+                        tracing::warn!(
+                            source = name,
+                            "the open Kafka transaction did not end in {limit:?}; it is left"
+                        );
+                        return wrong.map_or(Ok(Exit::Stopped), Err);
                     }
                 }
             }
@@ -259,6 +272,9 @@ impl<'a> Session<'a> {
         let read = reader.await.unwrap_or_else(|e| Err(broken("the binlog reader", &e.to_string())));
         let last = committed.borrow().clone();
         self.mirror_last(&last).await;
+        if let Some(error) = wrong {
+            return Err(error);
+        }
         match ended.unwrap_or_else(|_| Err(broken("the publisher's thread", "it panicked")))? {
             // The next session carries out what was asked.
             Exit::Stopped | Exit::ReaderGone if asked => Ok(Exit::Again(Resume::default())),

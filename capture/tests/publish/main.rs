@@ -4,6 +4,7 @@ mod barriers;
 mod kafka_check;
 mod partitions;
 mod repartition;
+mod replaced;
 mod reset;
 mod site;
 mod topic;

@@ -1,7 +1,6 @@
 //! Topics of several partitions: a row is where its key says, and the count stays what it was at the first row.
 
 use capture::Options;
-use coordination::FrozenTopic;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -40,6 +39,12 @@ pub(crate) fn assert_placed(events: &[Seen], ids: std::ops::RangeInclusive<usize
         let row = events.iter().find(|e| e.after.as_ref().is_some_and(|row| row[0] == text));
         assert_eq!(row.unwrap_or_else(|| panic!("no row {id}")).partition, expected[id - 1], "row {id}");
     }
+}
+
+/// The count of partitions that is frozen of a table's topic.
+pub(crate) async fn frozen(site: &Site, table: &str) -> Option<u32> {
+    let frozen = site.coordination.frozen_topic(SOURCE, &site.topic(table)).await.expect("an answer");
+    frozen.map(|frozen| frozen.partitions)
 }
 
 pub(crate) fn admin() -> AdminClient<DefaultClientContext> {
@@ -104,12 +109,12 @@ async fn the_count_is_frozen_at_the_first_row() {
     spread(&mut site, 4);
     site.put(&["*"]).await;
     let topic = site.topic("t");
-    let frozen = async |site: &Site| site.coordination.frozen_topic(SOURCE, &site.topic("t")).await.expect("an answer");
+    let frozen = async |site: &Site| frozen(site, "t").await;
     let capture = site.run("a", Options::default()).await;
     assert_eq!(frozen(&site).await, None);
     insert(&mut site, 1..=6).await;
     site.wait_events("t", 6).await;
-    assert_eq!(frozen(&site).await, Some(FrozenTopic { partitions: 4 }));
+    assert_eq!(frozen(&site).await, Some(4));
 
     spread(&mut site, 6);
     site.put(&["*"]).await;
@@ -158,7 +163,6 @@ async fn a_topic_that_is_there_keeps_its_count() {
     let events = site.wait_events("t", 24).await;
     assert_placed(&events, 1..=24, &OF_SIX);
     assert_eq!(lines(&events).len(), 24);
-    let frozen = site.coordination.frozen_topic(SOURCE, &topic).await.expect("an answer");
-    assert_eq!(frozen, Some(FrozenTopic { partitions: 6 }));
+    assert_eq!(frozen(&site, "t").await, Some(6));
     capture.stop().await;
 }

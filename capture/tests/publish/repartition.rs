@@ -1,7 +1,7 @@
 //! More partitions by an operator's request: rows before and behind the barrier, and whoever dies on the way.
 
 use capture::Options;
-use coordination::{FrozenTopic, Growth};
+use coordination::Growth;
 use rdkafka::admin::{AdminOptions, NewPartitions};
 use schemas::barrier::BarrierKind;
 use schemas::moment::Moment;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::T;
 use crate::barriers::assert_between;
-use crate::partitions::{OF_FOUR, OF_SIX, admin, assert_placed, insert, spread};
+use crate::partitions::{OF_FOUR, OF_SIX, admin, assert_placed, frozen, insert, spread};
 use crate::reset::answered;
 use crate::site::{SOURCE, Site};
 use crate::topic::partitions;
@@ -30,10 +30,6 @@ pub(crate) async fn ask(site: &Site, table: &str, partitions: u32) -> Outcome {
     answered(site, &request.id).await
 }
 
-async fn frozen(site: &Site) -> Option<FrozenTopic> {
-    site.coordination.frozen_topic(SOURCE, &site.topic("t")).await.expect("an answer")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_gets_more_partitions_and_rows_behind_the_barrier_lie_elsewhere() {
     let mut site = Site::new(&[T, "never LIKE t", "other LIKE t"]).await;
@@ -44,7 +40,7 @@ async fn a_topic_gets_more_partitions_and_rows_behind_the_barrier_lie_elsewhere(
     site.wait_events("t", 24).await;
     let outcome = ask(&site, "t", 6).await;
     assert_eq!((outcome.state, &outcome.details[0]["partitions"]), (OutcomeState::Done, &6.into()), "{outcome:?}");
-    assert_eq!(frozen(&site).await, Some(FrozenTopic { partitions: 6 }));
+    assert_eq!(frozen(&site, "t").await, Some(6));
     assert_eq!(site.coordination.growth(SOURCE).await.expect("an answer"), None);
     site.sql("DELETE FROM t").await;
     insert(&mut site, 1..=24).await;
@@ -146,7 +142,7 @@ async fn once(died: Died) {
     assert_placed(&events, 1..=12, &OF_FOUR);
     assert_placed(&events, 13..=24, &OF_SIX);
     assert_between(&events, &site.wait_barriers("t", 6).await);
-    assert_eq!(frozen(&site).await, Some(FrozenTopic { partitions: 6 }), "{died:?}");
+    assert_eq!(frozen(&site, "t").await, Some(6), "{died:?}");
     assert_eq!(site.coordination.growth(SOURCE).await.expect("an answer"), None);
     capture.stop().await;
     // And nothing more of it later.

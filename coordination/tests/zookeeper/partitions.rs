@@ -10,7 +10,7 @@ use super::site::{Site, eventually};
 const TOPIC: &str = "shop.shop.orders";
 
 fn of(partitions: u32) -> FrozenTopic {
-    FrozenTopic { partitions }
+    FrozenTopic::new(partitions, "A")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -26,6 +26,21 @@ async fn of_two_that_freeze_a_topic_the_first_decides_for_both() {
         assert_eq!(one.frozen_topic("shop", &topic).await.expect("an answer"), Some(a));
     }
     assert_eq!(one.frozen_topic("other", TOPIC).await.expect("an answer"), None);
+}
+
+/// A node of a version without ids gets the one that is found first, and keeps its count.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_frozen_without_an_id_is_completed_once() {
+    let site = Site::new();
+    let (one, two) = (site.connect().await, site.connect().await);
+    let old = FrozenTopic { id: None, ..of(4) };
+    one.freeze_topic("shop", TOPIC, &old).await.expect("frozen");
+    assert_eq!(two.frozen_topic("shop", TOPIC).await.expect("an answer"), Some(old));
+    let (a, b) = (FrozenTopic::new(8, "A"), FrozenTopic::new(8, "B"));
+    let (a, b) = tokio::join!(one.freeze_topic("shop", TOPIC, &a), two.freeze_topic("shop", TOPIC, &b));
+    let (a, b) = (a.expect("completed"), b.expect("completed"));
+    assert_eq!((&a, a.partitions), (&b, 4));
+    assert_eq!(one.frozen_topic("shop", TOPIC).await.expect("an answer"), Some(a));
 }
 
 /// The answer is lost and the session ends: asked again, it says what the first attempt has frozen.

@@ -1,6 +1,7 @@
-//! What Kafka says about topics: their ids and partition counts.
+//! What Kafka says about topics: their ids and partition counts, for capture and apply. To ask makes no topic, whatever
+//! the brokers' settings.
 //!
-//! rdkafka does not wrap DescribeTopics, so this module calls librdkafka itself. It is the only place of the project
+//! rdkafka does not wrap DescribeTopics, so this crate calls librdkafka itself. It is the only place of the project
 //! with unsafe code. The argument for its soundness:
 //! - every object that librdkafka hands out is owned by one guard here and freed once, in the guard's `Drop`;
 //! - pointers borrowed from the result event (descriptions, names, ids) do not leave the function that holds the event;
@@ -18,18 +19,21 @@ use std::time::Duration;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka_sys as sys;
 use schemas::{Code, Error, Result};
-use sys::rd_kafka_resp_err_t::{self, RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART};
+use sys::rd_kafka_resp_err_t::{
+    self, RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+    RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+};
 
 /// Room of librdkafka's own choice for an error text.
 const ERROR_TEXT: usize = 512;
 
 /// A topic as the brokers describe it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TopicFacts {
+pub struct TopicFacts {
     /// The id in base64, as Kafka's own tools print it. A topic that was deleted and made again has another one.
-    pub(crate) id: String,
+    pub id: String,
     /// Count of partitions.
-    pub(crate) partitions: usize,
+    pub partitions: usize,
 }
 
 /// An object of librdkafka with the function that frees it.
@@ -57,11 +61,13 @@ impl<T> Drop for Owned<T> {
     }
 }
 
-/// Describes topics; those that do not exist are missing in the answer. Blocks up to `timeout`.
+/// Describes topics; those that do not exist are missing in the answer, or ones that this broker has not heard of yet.
+/// Blocks up to `timeout`.
 ///
 /// # Errors
-/// [`Code::KafkaUnavailable`] when no answer came in time or the broker refused; the message says which.
-pub(crate) fn describe<C: ClientContext>(
+/// [`Code::KafkaUnavailable`] when no answer came in time or the broker refused, [`Code::KafkaDenied`] without the right;
+/// the message says which.
+pub fn describe<C: ClientContext>(
     client: &Client<C>,
     topics: &[&str],
     timeout: Duration,
@@ -170,5 +176,9 @@ unsafe fn text(pointer: *const c_char) -> String {
 unsafe fn refused(what: &str, code: rd_kafka_resp_err_t, reason: *const c_char) -> Error {
     // SAFETY: by this function's contract.
     let reason = unsafe { text(reason) };
-    Error::new(Code::KafkaUnavailable, format!("Kafka does not describe {what}: {code:?} {reason}"))
+    let kind = match code {
+        RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED => Code::KafkaDenied,
+        _ => Code::KafkaUnavailable,
+    };
+    Error::new(kind, format!("Kafka does not describe {what}: {code:?} {reason}"))
 }
