@@ -1,10 +1,11 @@
 //! Many lanes: random tables over several partitions and several workers that die, freeze, come and go, and in the end the
 //! target equals the source.
 //!
-//! A case is a seed: of it come the tables (their keys, unique keys, partitions), what each writer does, and what befalls
-//! the processes and in which order. Only the moments differ when a seed is run again. Whatever the writers manage to
-//! commit is right: statements that the source refuses, and transactions that it takes back for a deadlock, are part of
-//! the game. The oracle is the source itself, row for row as a multiset, by the hex of every column.
+//! A case is a seed: of it come the tables (their keys, unique keys, partitions, how they go to the target), what each
+//! writer does, what befalls the processes and what an operator does, and in which order. Only the moments differ when a
+//! seed is run again. Whatever the writers manage to commit is right: statements that the source refuses, and transactions
+//! that it takes back for a deadlock, are part of the game. The oracle is the source itself, row for row as a multiset, by
+//! the hex of every column.
 //!
 //! It never stands still for longer than a bound: what has not arrived by then fails with the state of every lane.
 //!
@@ -12,8 +13,10 @@
 //! pairing of servers. Both take one seed after another, from `OTTER_TEST_FROM` or from anywhere, and so can be continued.
 
 mod bank;
+mod case;
 mod crew;
 mod emptied;
+mod operator;
 mod regrown;
 mod shape;
 mod single;
@@ -21,10 +24,11 @@ mod writer;
 
 use crate::harness::database::wait_equal;
 use crate::harness::{Context as _, Kind, Result, Site, bail, long};
+use case::{CLOSING, Case};
 use crew::Crew;
+use operator::Operator;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use shape::Table;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 use writer::Writer;
@@ -64,14 +68,17 @@ fn number(variable: &str) -> Option<u64> {
 async fn cases(test: &str, from: Kind, to: Kind) -> Result<()> {
     let start = Instant::now();
     let asked = number("OTTER_TEST_CASES");
-    let mut count = 0;
+    let (mut count, mut all) = (0, Tally::default());
     for seed in number("OTTER_TEST_SEED").map_or_else(seeds, |seed| Box::new(std::iter::once(seed))) {
         println!("{test}: OTTER_TEST_SEED={seed}");
         let case = Instant::now();
         let done = run(test, (from, to), seed).await;
         let done = done.map_err(|error| error.context(format!("{test}: OTTER_TEST_SEED={seed}")))?;
-        println!("{test}: seed {seed}: {done} in {:.1} s", case.elapsed().as_secs_f64());
+        println!("{test}: seed {seed}: {} in {:.1} s", done.told, case.elapsed().as_secs_f64());
         count += 1;
+        all.transactions += done.transactions;
+        all.faults += done.faults;
+        all.acts += done.acts;
         let enough = match asked {
             Some(cases) => count >= cases,
             None if long() => start.elapsed() >= LONG,
@@ -81,8 +88,23 @@ async fn cases(test: &str, from: Kind, to: Kind) -> Result<()> {
             break;
         }
     }
-    println!("{test}: {count} cases in {:.0} s", start.elapsed().as_secs_f64());
+    let Tally { transactions, faults, acts, .. } = all;
+    println!(
+        "{test}: {count} cases, {transactions} transactions, {faults} faults, {acts} acts of an operator; every target equal to \
+         its source; {:.0} s",
+        start.elapsed().as_secs_f64()
+    );
     Ok(())
+}
+
+/// What a case was, or several.
+#[derive(Debug, Default)]
+struct Tally {
+    transactions: u64,
+    faults: u32,
+    acts: u32,
+    /// In words.
+    told: String,
 }
 
 /// The fixed seeds and a random one; where cases are counted, or the time, one after another without an end.
@@ -95,38 +117,42 @@ fn seeds() -> Box<dyn Iterator<Item = u64>> {
 }
 
 /// One case; what it was, in words.
-async fn run(test: &str, (from, to): (Kind, Kind), seed: u64) -> Result<String> {
+async fn run(test: &str, (from, to): (Kind, Kind), seed: u64) -> Result<Tally> {
     let mut random = StdRng::seed_from_u64(seed);
     let site = Site::between(test, from, to).await?;
-    let tables: Vec<Table> = (0..random.random_range(2..=4)).map(|at| Table::random(at, &mut random)).collect();
-    for table in &tables {
+    let case = Case::random(&mut random);
+    for table in &case.tables {
         println!("  {table}");
-        site.create(&table.name, &table.name, &table.definition()).await?;
     }
-    let partitions: Vec<_> = tables.iter().map(|table| (table.name.as_str(), table.partitions)).collect();
-    put(&site, &partitions).await?;
+    case.create(&site).await?;
+    let operator = Operator::new(&site, &case, StdRng::seed_from_u64(random.random())).await?;
+    site.put(&[&case.source(&site).await?, &site.target_document(), &case.pipeline(&site, &[])]).await?;
     let mut crew = Crew::start(&site, random.random_range(1..=3)).await?;
     let mut writers = Vec::new();
     for _ in 0..random.random_range(1..=3) {
-        writers.push(Writer::new(&site, tables.clone(), random.random()).await?);
+        writers.push(Writer::new(&site, case.tables.clone(), random.random()).await?);
     }
     let done = Cell::new(false);
-    let faults = if long() { random.random_range(3..10) } else { 3 };
+    let (faults, acts) = if long() { (random.random_range(3..10), random.random_range(3..10)) } else { (3, 3) };
     let trouble = async {
-        let troubled = crew.trouble(&mut random, faults).await;
+        let (faults, acts) = tokio::try_join!(crew.trouble(&mut random, faults), operator.work(acts))?;
         done.set(true);
-        troubled
+        anyhow::Ok(format!("{faults}; {acts}"))
     };
     let writing =
         async { futures_util::future::try_join_all(writers.iter_mut().map(|writer| writer.write_until(&done))).await };
     let (told, _) = tokio::try_join!(trouble, writing)?;
 
-    let names: Vec<_> = tables.iter().map(|table| table.name.as_str()).collect();
-    settle(&site, &mut crew, &names).await.with_context(|| told.clone())?;
-    crew.at_rest().await?;
+    site.source().await?.run(&format!("INSERT INTO {} VALUES (1)", site.from(CLOSING))).await?;
+    let pairs = case.pairs(&site);
+    settle_all(&site, &mut crew, &pairs).await.with_context(|| told.clone())?;
+    crew.at_rest().await.with_context(|| told.clone())?;
+    // What was being written a second time may have been equal on its way.
+    settle_all(&site, &mut crew, &pairs).await.with_context(|| told.clone())?;
     crew.stop().await?;
     let transactions: u64 = writers.iter().map(Writer::committed).sum();
-    Ok(format!("{transactions} transactions by {} writers, {told}", writers.len()))
+    let told = format!("{transactions} transactions by {} writers, {told}", writers.len());
+    Ok(Tally { transactions, faults, acts, told })
 }
 
 /// Puts the documents: tables with their numbers of partitions.
@@ -143,20 +169,25 @@ async fn put(site: &Site, tables: &[(&str, u32)]) -> Result<()> {
 
 /// Waits until tables have arrived; when they have not in time, the error says how every lane is.
 async fn settle(site: &Site, crew: &mut Crew<'_>, tables: &[&str]) -> Result<()> {
-    if let Err(error) = arrive(site, tables).await {
+    let pairs: Vec<_> = tables.iter().map(|table| (site.from(table), site.to(table))).collect();
+    settle_all(site, crew, &pairs).await
+}
+
+/// The same, of full names at the source and the target.
+async fn settle_all(site: &Site, crew: &mut Crew<'_>, pairs: &[(String, String)]) -> Result<()> {
+    if let Err(error) = arrive(site, pairs).await {
         bail!("{error:#}\n{}", crew.status().await);
     }
     Ok(())
 }
 
 /// Waits until every table has arrived.
-async fn arrive(site: &Site, tables: &[&str]) -> Result<()> {
+async fn arrive(site: &Site, pairs: &[(String, String)]) -> Result<()> {
     let (mut source, mut target) = (site.source().await?, site.target().await?);
     let deadline = Instant::now() + BOUND;
-    for table in tables {
-        let (from, to) = (site.from(table), site.to(table));
+    for (from, to) in pairs {
         let left = deadline.saturating_duration_since(Instant::now());
-        wait_equal((&mut source, &from), (&mut target, &to), left).await?;
+        wait_equal((&mut source, from), (&mut target, to), left).await?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use crate::harness::{Otter, Result, Site, wait_for};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
-use schemas::status::{LaneState, PipelineState, SourceState, WorkerStatus};
+use schemas::status::{LaneState, LaneStatus, PipelineState, SourceState, WorkerStatus};
 use std::time::Duration;
 
 /// A process asked to stop must do so within this time.
@@ -176,7 +176,12 @@ fn is_calm(status: &WorkerStatus) -> bool {
     let lanes = status.pipelines.iter().flat_map(|pipeline| &pipeline.lanes);
     status.sources.iter().all(|source| source.state == SourceState::Running && source.error.is_none())
         && status.pipelines.iter().all(|p| p.state == PipelineState::Running && p.error.is_none())
-        && lanes.into_iter().all(|lane| at_rest(lane.state) && lane.error.is_none())
+        && lanes.into_iter().all(|lane| at_rest(lane.state) && lane.error.is_none() && is_at_its_end(lane))
+}
+
+/// Whether a lane has read all that it knows of.
+fn is_at_its_end(lane: &LaneStatus) -> bool {
+    lane.next_offset.zip(lane.end_offset).is_none_or(|(next, end)| next >= end)
 }
 
 fn at_rest(state: LaneState) -> bool {

@@ -1,6 +1,9 @@
 //! Random tables. Every table has the same columns, so that the writers need not know which it is: `a` and `b` for the
 //! key, `u`, `v` and `w` for unique keys, `n` and `t` for the rest. What they hold differs: numbers, text that folds
 //! ('a' = 'A' = 'á'), text that does not. There are few values, so that writers meet.
+//!
+//! A table is one of its own, or has a second copy at the target, or goes to one target table with a table of another
+//! schema, or belongs to a family: parents that children refer to by foreign keys, at both ends.
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
@@ -9,10 +12,12 @@ use std::fmt;
 
 /// The most partitions of a topic.
 const MOST_PARTITIONS: u32 = 8;
-/// Whether there are tables without any key.
-const KEYLESS: bool = true;
 /// Values of a column.
 const VALUES: u32 = 40;
+/// What the name of the source's second schema ends with.
+pub(super) const SECOND: &str = "_b";
+/// The column of a merged table that says of which schema a row is.
+pub(super) const OF: &str = "of_schema";
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +36,35 @@ pub(super) struct Column {
     pub(super) nullable: bool,
 }
 
+/// What a child's row does when its parent goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    Refuses,
+    GoesToo,
+    IsAlone,
+}
+
+/// How a table stands to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kin {
+    Alone,
+    /// The target has it twice.
+    Twice,
+    /// It shares its target table with the table of the same name in the other schema.
+    Merged,
+    /// Children refer to it.
+    Parent,
+    /// Its column `u` refers to the key of the family's parent.
+    Child(Rule),
+}
+
 /// A table at both ends.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     pub(super) name: String,
+    /// Whether it is in the source's second schema.
+    pub(super) second: bool,
+    pub(super) kin: Kin,
     pub(super) partitions: u32,
     /// `a`, `b`, `u`, `v`, `w`.
     pub(super) columns: Vec<Column>,
@@ -62,9 +92,9 @@ impl Holds {
 }
 
 impl Table {
-    /// The table of this number.
-    pub(super) fn random(number: u32, random: &mut StdRng) -> Self {
-        let key = if KEYLESS && random.random_bool(0.15) { 0 } else { random.random_range(1..=2) };
+    /// The table of this number, by itself.
+    pub(super) fn random(number: u32, keyless: bool, random: &mut StdRng) -> Self {
+        let key = if keyless && random.random_bool(0.15) { 0 } else { random.random_range(1..=2) };
         let columns = ["a", "b", "u", "v", "w"].into_iter().enumerate().map(|(at, name)| Column {
             name,
             holds: Holds::random(random),
@@ -82,23 +112,84 @@ impl Table {
             }
         }
         let partitions = random.random_range(1..=MOST_PARTITIONS);
-        Self { name: format!("t{number}"), partitions, columns, key, uniques }
+        let kin = if random.random_bool(0.2) { Kin::Twice } else { Kin::Alone };
+        Self { name: format!("t{number}"), second: false, kin, partitions, columns, key, uniques }
     }
 
-    /// What stands between the brackets of `CREATE TABLE`.
-    pub(super) fn definition(&self) -> String {
+    /// Two tables of two schemas that share a target table.
+    pub(super) fn merged(number: u32, keyless: bool, random: &mut StdRng) -> [Self; 2] {
+        let one = Self { kin: Kin::Merged, ..Self::random(number, keyless, random) };
+        let other = Self { second: true, partitions: random.random_range(1..=MOST_PARTITIONS), ..one.clone() };
+        [one, other]
+    }
+
+    /// A parent with one or two children.
+    pub(super) fn family(first: u32, random: &mut StdRng) -> Vec<Self> {
+        let mut parent = Self { kin: Kin::Parent, ..Self::random(first, false, random) };
+        parent.key = 1;
+        // A key in another spelling is the same one to a foreign key, and another row to whoever reads events.
+        if parent.columns[0].holds == Holds::Folding {
+            parent.columns[0].holds = Holds::Exact;
+        }
+        let holds = parent.columns[0].holds;
+        let mut family = vec![parent];
+        for number in 1..=random.random_range(1..=2) {
+            let mut child = Self::random(first + number, false, random);
+            child.columns[2].holds = holds;
+            let rule = match random.random_range(0..3) {
+                0 => Rule::Refuses,
+                1 if child.columns[2].nullable => Rule::IsAlone,
+                _ => Rule::GoesToo,
+            };
+            child.kin = Kin::Child(rule);
+            family.push(child);
+        }
+        family
+    }
+
+    /// Its full name at the source, whose first schema is this one.
+    pub(super) fn at_source(&self, schema: &str) -> String {
+        format!("{schema}{}.{}", if self.second { SECOND } else { "" }, self.name)
+    }
+
+    /// Whether its events may be written a second time.
+    pub(super) fn can_replay(&self) -> bool {
+        self.key > 0 && !matches!(self.kin, Kin::Parent | Kin::Child(_))
+    }
+
+    /// What stands between the brackets of `CREATE TABLE` at the source; `parent` is the family's.
+    pub(super) fn definition(&self, parent: Option<&Self>) -> String {
+        self.defined(None, parent)
+    }
+
+    /// The same at the target, where a merged table has one column more, in all keys.
+    pub(super) fn target_definition(&self, parent: Option<&Self>) -> String {
+        self.defined((self.kin == Kin::Merged).then_some(OF), parent)
+    }
+
+    fn defined(&self, of: Option<&str>, parent: Option<&Self>) -> String {
         let mut parts: Vec<String> = Vec::new();
+        parts.extend(of.map(|of| format!("{of} varchar(80) CHARACTER SET ascii COLLATE ascii_bin NOT NULL")));
         for column in &self.columns {
             let null = if column.nullable { "NULL" } else { "NOT NULL" };
             parts.push(format!("{} {} {null}", column.name, column.holds.definition()));
         }
         parts.push("n int NOT NULL DEFAULT 0, t varchar(60) NULL".to_owned());
+        let key = |names: &[&str]| of.into_iter().chain(names.iter().copied()).collect::<Vec<_>>().join(", ");
         if self.key > 0 {
             let names: Vec<_> = self.columns[..self.key].iter().map(|column| column.name).collect();
-            parts.push(format!("PRIMARY KEY ({})", names.join(", ")));
+            parts.push(format!("PRIMARY KEY ({})", key(&names)));
         }
         for (at, names) in self.uniques.iter().enumerate() {
-            parts.push(format!("UNIQUE KEY k{at} ({})", names.join(", ")));
+            parts.push(format!("UNIQUE KEY k{at} ({})", key(names)));
+        }
+        if let (Kin::Child(rule), Some(parent)) = (self.kin, parent) {
+            let rule = match rule {
+                Rule::Refuses => "",
+                Rule::GoesToo => " ON DELETE CASCADE",
+                Rule::IsAlone => " ON DELETE SET NULL",
+            };
+            parts.push(format!("FOREIGN KEY (u) REFERENCES {} (a){rule}", parent.name));
         }
         parts.join(", ")
     }
@@ -144,6 +235,8 @@ impl Column {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} over {} partitions: {}", self.name, self.partitions, self.definition())
+        let (name, kin, partitions) = (&self.name, self.kin, self.partitions);
+        let second = if self.second { " (second schema)" } else { "" };
+        write!(f, "{name}{second}, {kin:?}, over {partitions} partitions: {}", self.definition(None))
     }
 }

@@ -14,8 +14,8 @@ const PACE: Duration = Duration::from_millis(20);
 /// Whether tables are emptied by TRUNCATE now and then.
 const TRUNCATE: bool = true;
 /// What the source may answer to a statement: a key that is there, NULL where none may be, a row that changed meanwhile
-/// (MariaDB), a lock that another has.
-const REFUSALS: [u16; 4] = [1062, 1048, 1020, 1205];
+/// (MariaDB), a lock that another has, a parent that is missing, or has children.
+const REFUSALS: [u16; 7] = [1062, 1048, 1020, 1205, 1452, 1451, 1701];
 /// The whole transaction was taken back: a deadlock.
 const DEADLOCK: u16 = 1213;
 
@@ -95,7 +95,7 @@ impl Writer {
     /// The statements of one change of one table.
     fn change(&mut self, statements: &mut Vec<String>) {
         let table = self.tables[self.random.random_range(0..self.tables.len())].clone();
-        let name = format!("{}.{}", self.schema, table.name);
+        let name = table.at_source(&self.schema);
         match self.random.random_range(0..100) {
             0..25 => statements.push(self.insert(&table, &name)),
             25..40 => statements.push(self.update(&table, &name)),
