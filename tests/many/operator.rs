@@ -188,7 +188,8 @@ impl<'c> Operator<'c> {
         match self.ask(&["replay", "pipeline", &self.site.name, "--table", &table, "--to", to]).await? {
             Ok(answer) => {
                 let lanes = answer["outcome"]["details"].as_array().map(Vec::as_slice).unwrap_or_default();
-                let skips = |lane: &Value| lane["from"].as_i64().is_some_and(|from| Some(from) < lane["to"].as_i64());
+                let skips =
+                    |lane: &Value| lane["from"].as_i64().unwrap_or_default() < lane["to"].as_i64().unwrap_or_default();
                 if to != "latest" && lanes.iter().any(skips) {
                     // The lane was not as far yet, and must not lose what lies between.
                     return Box::pin(self.seek(at, "earliest")).await;
