@@ -120,7 +120,7 @@ fn seeds() -> Box<dyn Iterator<Item = u64>> {
 async fn run(test: &str, (from, to): (Kind, Kind), seed: u64) -> Result<Tally> {
     let mut random = StdRng::seed_from_u64(seed);
     let site = Site::between(test, from, to).await?;
-    let case = Case::random(&mut random);
+    let case = Case::random(from, &mut random);
     for table in &case.tables {
         println!("  {table}");
     }
