@@ -197,7 +197,7 @@ impl<'c> Operator<'c> {
                 Ok(format!("{table} back to {to}"))
             }
             // Nothing was ever written to it.
-            Err(code) if code == "OT1006" => Ok(format!("{table} has no topic to replay")),
+            Err(code) if ["OT1006", "OT4003"].contains(&code.as_str()) => Ok(format!("{table} has no topic to replay")),
             Err(code) if code == "OT5011" && !self.case.tables[at].can_replay() => {
                 Ok(format!("{table} cannot be replayed"))
             }
