@@ -10,7 +10,8 @@
 //! It never stands still for longer than a bound: what has not arrived by then fails with the state of every lane.
 //!
 //! `OTTER_TEST_SEED` runs one case, `OTTER_TEST_CASES` that many; the long form goes on for a quarter of an hour with each
-//! pairing of servers. Both take one seed after another, from `OTTER_TEST_FROM` or from anywhere, and so can be continued.
+//! pairing of servers. Both take one seed after another, from `OTTER_TEST_FROM` or from anywhere, and so can be continued. With `OTTER_TEST_CASCADES` families have children that go with their parents,
+//! or are left alone, which tables under `foreign_keys: ordered` do not stand yet.
 
 mod bank;
 mod case;
@@ -120,7 +121,7 @@ fn seeds() -> Box<dyn Iterator<Item = u64>> {
 async fn run(test: &str, (from, to): (Kind, Kind), seed: u64) -> Result<Tally> {
     let mut random = StdRng::seed_from_u64(seed);
     let site = Site::between(test, from, to).await?;
-    let case = Case::random(from, &mut random);
+    let case = Case::random(&mut random);
     for table in &case.tables {
         println!("  {table}");
     }

@@ -4,7 +4,7 @@
 //! has arrived, all that was to be published is in the topics, also what was read again.
 
 use super::shape::{Kin, OF, SECOND, Table};
-use crate::harness::{Kind, Result, Site};
+use crate::harness::{Result, Site};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
@@ -20,8 +20,8 @@ pub(super) struct Case {
 }
 
 impl Case {
-    /// Two to eight tables of a source; some belong together.
-    pub(super) fn random(from: Kind, random: &mut StdRng) -> Self {
+    /// Two to eight tables; some belong together.
+    pub(super) fn random(random: &mut StdRng) -> Self {
         let resets = random.random_bool(0.4);
         let mut tables: Vec<Table> =
             (0..random.random_range(1..=3)).map(|at| Table::random(at, !resets, random)).collect();
@@ -29,7 +29,7 @@ impl Case {
             tables.extend(Table::merged(5, !resets, random));
         }
         if !resets && random.random_bool(0.5) {
-            tables.extend(Table::family(6, from == Kind::Mysql, random));
+            tables.extend(Table::family(6, std::env::var_os("OTTER_TEST_CASCADES").is_some(), random));
         }
         if tables.len() == 1 {
             tables.push(Table::random(1, !resets, random));
