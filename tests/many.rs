@@ -38,8 +38,8 @@ use writer::Writer;
 const BOUND: Duration = Duration::from_secs(60);
 /// How long the long form goes on with each pairing of servers.
 const LONG: Duration = Duration::from_secs(15 * 60);
-/// The cases of every run; a random one comes on top.
-const SEEDS: [u64; 2] = [1, 2];
+/// The case of every run; a random one comes on top.
+const SEEDS: [u64; 1] = [1];
 
 #[tokio::test]
 async fn from_mariadb_to_mariadb() -> Result<()> {
