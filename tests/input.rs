@@ -8,7 +8,7 @@ use schemas::status::{ErrorStatus, WorkerStatus};
 use schemas::{Code, check::Finding};
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// The message must have the code, name the cause and give the code's remedy.
 fn ensure_says(done: &Finished, code: Code, cause: &str) -> Result<()> {

@@ -6,7 +6,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use schemas::status::LaneState;
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Rows of a query as texts, in order.
 async fn rows(database: &mut Database, sql: &str) -> Result<Vec<String>> {

@@ -3,10 +3,10 @@
 use crate::harness::database::wait_equal;
 use crate::harness::site::TB_USER;
 use crate::harness::topics::{Counts, check_topic};
-use crate::harness::{Database, Result, Servers, Site, ensure, wait_for};
+use crate::harness::{Database, Result, Servers, Site, Strain, ensure, wait_for};
 use std::time::{Duration, Instant};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn changes_of_tb_user_appear_in_tb_user2() -> Result<()> {
@@ -25,6 +25,7 @@ async fn changes_of_tb_user_appear_in_tb_user2() -> Result<()> {
     source.run(&format!("DELETE FROM {from} WHERE id = 2")).await?;
     wait_equal((&mut source, &from), (&mut target, &to), SOON).await?;
 
+    let strain = Strain::begin();
     let latencies = latencies(&mut source, &from, &mut target, &to).await?;
     println!(
         "commit to visible at the target, {} rows: p50 {:?}, max {:?}",
@@ -32,7 +33,8 @@ async fn changes_of_tb_user_appear_in_tb_user2() -> Result<()> {
         latencies[25],
         latencies[49]
     );
-    ensure!(latencies[25] < Duration::from_millis(500), "half of the rows took longer than 500 ms: {latencies:?}");
+    let half = strain.stretched(Duration::from_millis(500));
+    ensure!(latencies[25] < half, "half of the rows took longer than {half:?}: {latencies:?}");
     wait_equal((&mut source, &from), (&mut target, &to), SOON).await?;
 
     otter.stop(Duration::from_secs(10)).await?;

@@ -6,7 +6,7 @@ use crate::harness::{Database, Otter, Result, Servers, Site, ensure};
 use schemas::status::{ErrorStatus, SourceState};
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn columns_added_and_dropped_at_the_source() -> Result<()> {

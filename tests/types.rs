@@ -8,7 +8,7 @@ use crate::harness::{Database, Kind, Otter, Result, Site, bail, wait_for};
 use cases::{CASES, Case, Pairing};
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 /// As permissive as old applications left it, but for what would change numbers on their way in.
 const SESSION: &str = "SET sql_mode = 'ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO', sort_buffer_size = 33554432";
 

@@ -16,7 +16,7 @@ use mysql_async::{BinlogStreamRequest, Conn, OptsBuilder};
 use schemas::checkpoint::Flavor;
 use schemas::gtid::{Gtid, GtidPosition};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn root() -> Conn {
     let address =
@@ -33,6 +33,8 @@ async fn executed(conn: &mut Conn) -> GtidPosition {
 
 /// The transactions that the statements make, those of other schemas left out.
 async fn written(schema: &str, statements: &[&str]) -> Vec<Group> {
+    // A name that no other run on this server has.
+    let schema = &format!("{schema}_{}", std::process::id());
     let mut conn = root().await;
     conn.query_drop(format!("DROP DATABASE IF EXISTS {schema}")).await.unwrap();
     let at: Option<(String, u64)> = conn
@@ -166,6 +168,11 @@ impl Groups {
     }
 }
 
+/// A statement with the name of a transaction that no other run on this server has.
+fn xa(statement: &str) -> String {
+    statement.replace("{}", &format!("'ev_forms_{}'", std::process::id()))
+}
+
 #[tokio::test]
 async fn each_form_of_transaction_ends_where_the_next_begins() {
     let groups = written(
@@ -181,10 +188,10 @@ async fn each_form_of_transaction_ends_where_the_next_begins() {
             "INSERT INTO t VALUES (4, NULL, 'w')",
             "COMMIT",
             "CREATE TABLE u AS SELECT * FROM t",
-            "XA START 'ev_forms'",
+            &xa("XA START {}"),
             "INSERT INTO t VALUES (11, NULL, 'xa')",
-            "XA END 'ev_forms'",
-            "XA COMMIT 'ev_forms' ONE PHASE",
+            &xa("XA END {}"),
+            &xa("XA COMMIT {} ONE PHASE"),
             "SET gtid_next = 'automatic:ev_forms'",
             "INSERT INTO t VALUES (20, NULL, 'tagged')",
             "SET gtid_next = 'automatic', binlog_rows_query_log_events = ON",

@@ -58,6 +58,7 @@ start_kafka() {
   for other in controller sasl; do
     if [ ! -e "$home/port" ] || [ ! -e "$home/$other" ]; then free_port >"$home/$other"; fi
   done
+  [ -e "$home/session" ] || echo "${KAFKA_SESSION:-2500}" >"$home/session"
   kafka_properties "$home" "$port" "$(cat "$home/controller")" "$(cat "$home/sasl")" >"$home/server.properties"
   if [ ! -e "$home/data/meta.properties" ]; then
     java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$JARS/*" kafka.tools.StorageTool format \
@@ -99,7 +100,7 @@ share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
 broker.heartbeat.interval.ms=500
-broker.session.timeout.ms=2500
+broker.session.timeout.ms=$(cat "$1/session")
 log.cleaner.dedupe.buffer.size=16777216
 EOF
 }

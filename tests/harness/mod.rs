@@ -12,6 +12,7 @@ pub(crate) mod pair;
 pub(crate) mod proxy;
 pub(crate) mod servers;
 pub(crate) mod site;
+pub(crate) mod strain;
 pub(crate) mod topics;
 pub(crate) mod wait;
 
@@ -21,6 +22,7 @@ pub(crate) use load::Load;
 pub(crate) use otter::Otter;
 pub(crate) use servers::{Kind, Private, Servers};
 pub(crate) use site::Site;
+pub(crate) use strain::Strain;
 pub(crate) use wait::wait_for;
 
 /// The seed of a random test: `OTTER_TEST_SEED`, or a new one; printed either way.

@@ -1,18 +1,20 @@
 //! Processes of the `otter` binary.
 
-use super::{Context as _, Result, bail, ensure, http, wait_for};
+use super::{Context as _, Result, Strain, bail, ensure, http, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use schemas::status::WorkerStatus;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 /// How long a process may take from its start until its HTTP server answers.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(60);
+/// How long it is waited for one that was told to end; what it may take is up to the test.
+const END: Duration = Duration::from_secs(120);
 
 /// The file with a token of the role admin, in the folder of each site.
 pub(crate) const TOKEN_FILE: &str = "token";
@@ -139,11 +141,14 @@ impl Otter {
         self.signal(Signal::SIGCONT)
     }
 
-    /// SIGTERM; the process must end well within `limit`.
+    /// SIGTERM; the process must end well, within `limit` on a machine that has processors to spare.
     pub(crate) async fn stop(mut self, limit: Duration) -> Result<()> {
+        let (start, strain) = (Instant::now(), Strain::begin());
         self.signal(Signal::SIGTERM)?;
-        let status = self.ended(limit).await?;
+        let status = self.ended(END).await?;
+        let took = start.elapsed();
         ensure!(status.success(), "{} ended with {status} after SIGTERM\n{}", self.name, self.tail());
+        ensure!(took < strain.stretched(limit), "{} took {took:?} to end, not {limit:?}\n{}", self.name, self.tail());
         Ok(())
     }
 

@@ -149,6 +149,7 @@ async fn a_lane_that_begins_behind_the_barrier_is_no_obstacle() {
     world.wait_for_rows(&[(1, "a"), (2, "b")]).await;
     worker.stop().await;
     let at = world.publish_barrier(Truncate, 2);
+    world.wait_for_markers().await;
     let schema = world.schema();
     world.run(&format!("DELETE FROM `{schema}`.progress WHERE `partition` = 1")).await;
     let worker = Worker::start(&world.name).await;
@@ -158,6 +159,7 @@ async fn a_lane_that_begins_behind_the_barrier_is_no_obstacle() {
     // And the other way: the one that acts begins behind it.
     worker.stop().await;
     let at = world.publish_barrier(Truncate, 2);
+    world.wait_for_markers().await;
     world.run(&format!("DELETE FROM `{schema}`.progress WHERE `partition` = 0")).await;
     let worker = Worker::start(&world.name).await;
     world.wait_for_standing(1, |standing| standing.1 == at && standing.2.is_none()).await;
@@ -189,7 +191,7 @@ async fn who_takes_over_deletes_what_is_left() {
     let at = world.publish_barrier(Truncate, 2);
     world.publish_at(&[(1, Insert((1, "new")))]);
     let count = "SELECT COUNT(*) FROM tb_user2";
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while world.first::<i64>(count).await != ROWS - 10_000 {
         assert!(std::time::Instant::now() < until, "{} rows", world.first::<i64>(count).await);
     }

@@ -115,6 +115,7 @@ async fn workers_share_the_lanes() {
 async fn latest_begins_with_what_comes() {
     let mut world = World::new("latest").await;
     world.publish(&[Insert((1, "old"))]);
+    world.wait_for_markers().await;
     world.pipeline("start: latest").await;
     let worker = Worker::start(&world.name).await;
     worker.wait_for_lane(LaneState::Running).await;

@@ -145,7 +145,6 @@ async fn lanes_of_a_group_that_freezes_are_taken_over() {
     world.pipeline(ONE_CONNECTION).await;
     let process = Process::start(&world.name);
     rounds(&mut world, 0..3).await;
-    let other = Worker::start(&world.name).await;
     let last = world.target_table(LANES - 1);
     world.run(&format!("START TRANSACTION; INSERT INTO {last} VALUES (3, 'lock')")).await;
     world.publish_to_all(Insert((3, "x")));
@@ -154,17 +153,20 @@ async fn lanes_of_a_group_that_freezes_are_taken_over() {
         "SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{}' AND info LIKE 'insert%'",
         world.user()
     );
-    let until = Instant::now() + Duration::from_secs(20);
-    while world.first::<i64>(&waits).await == 0 && Instant::now() < until {}
+    let until = Instant::now() + Duration::from_secs(30);
+    while world.first::<i64>(&waits).await == 0 {
+        assert!(Instant::now() < until, "no statement waits for the lock");
+    }
     process.signal(Signal::SIGSTOP);
     world.run("ROLLBACK").await;
     let frozen = Instant::now();
+    let other = Worker::start(&world.name).await;
     all_have(&mut world, &rows(4)).await;
     println!("all lanes moved {:.1} s after the freeze", frozen.elapsed().as_secs_f64());
     process.signal(Signal::SIGCONT);
     rounds(&mut world, 4..8).await;
     all_have(&mut world, &rows(8)).await;
-    assert!(other.lanes().iter().all(|lane| lane.error.is_none()), "{:?}", other.lanes());
+    other.wait_for_running(LANES).await;
     drop(process);
     other.stop().await;
     world.end().await;
@@ -178,7 +180,7 @@ async fn latency(world: &mut World, ids: std::ops::Range<i32>) -> (Duration, Dur
         world.publish_to(1, &[Insert((id, "x"))]);
         let arrived = format!("SELECT COUNT(*) FROM {} WHERE id = {id}", world.target_table(1));
         while world.first::<i64>(&arrived).await == 0 {
-            assert!(began.elapsed() < Duration::from_secs(30), "row {id} does not arrive");
+            assert!(began.elapsed() < Duration::from_secs(60), "row {id} does not arrive");
         }
         times.push(began.elapsed());
     }
@@ -234,7 +236,7 @@ impl Pace {
             // A round is a record and a control record.
             let passed = format!("SELECT COUNT(*) FROM progress WHERE next_offset > {}", 2 * id);
             while self.world.first::<i64>(&passed).await < 64 {
-                assert!(began.elapsed() < Duration::from_secs(30), "round {id} does not arrive");
+                assert!(began.elapsed() < Duration::from_secs(60), "round {id} does not arrive");
             }
             self.times.push(began.elapsed());
         }

@@ -37,7 +37,7 @@ async fn the_groups_offsets_are_those_of_the_progress() {
     let group = schemas::names::group(&world.name, "users");
     let topic = world.topic.clone();
     let standing = |world: Vec<(String, i32, i64)>| world.into_iter().map(|(_, p, offset)| (p, offset)).collect();
-    let until = std::time::Instant::now() + Duration::from_secs(30);
+    let until = std::time::Instant::now() + Duration::from_secs(60);
     loop {
         let progress: BTreeMap<i32, i64> = standing(world.standings().await);
         let (group, topic) = (group.clone(), topic.clone());

@@ -14,6 +14,8 @@ mod partitions;
 mod quiet;
 mod replay;
 mod scale;
+#[path = "../../../tests/harness/strain.rs"]
+mod strain;
 mod trouble;
 mod truncated;
 mod world;

@@ -24,6 +24,7 @@ async fn each_partition_is_a_lane() {
 async fn a_lane_that_begins_at_the_end_knows_the_ordinal_before() {
     let mut world = World::with_partitions("begins", 2).await;
     world.publish_at(&[(0, Insert((1, "a"))), (0, Insert((2, "b")))]);
+    world.wait_for_markers().await;
     world.pipeline("start: latest").await;
     let worker = Worker::start(&world.name).await;
     world.wait_for_standing(0, |at| at == (3, 20, None)).await;

@@ -7,6 +7,7 @@ use schemas::status::LaneState;
 
 use crate::frozen::Process;
 use crate::quiet::alone;
+use crate::strain::Strain;
 use crate::world::{Worker, World};
 
 const TABLES: usize = 25;
@@ -18,7 +19,7 @@ const EVERY: Duration = Duration::from_millis(100);
 const GRACEFUL: Duration = Duration::from_secs(2);
 /// And one whose worker was killed.
 const KILLED: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 type Part = (String, i32);
 
@@ -28,6 +29,7 @@ struct Watch {
     rounds: i32,
     next: Instant,
     lanes: HashMap<Part, Seen>,
+    strain: Strain,
 }
 
 /// When a lane moved last, and its longest stop so far.
@@ -75,16 +77,24 @@ impl Watch {
     /// The longest stops from here on.
     fn begin(&mut self) {
         self.lanes.values_mut().for_each(|seen| seen.longest = Duration::ZERO);
+        self.strain = Strain::begin();
     }
 
     /// The longest stop of the lanes of a worker that stayed, and of the others.
-    fn stops(&self, stayed: &HashSet<Part>) -> (Duration, Duration) {
+    fn stops(&self, stayed: &HashSet<Part>) -> Stops {
         let longest = |of_stayed: bool| {
             let lanes = self.lanes.iter().filter(|(part, _)| stayed.contains(*part) == of_stayed);
             lanes.map(|(_, seen)| seen.longest).max().unwrap_or_default()
         };
-        (longest(true), longest(false))
+        Stops { stayed: longest(true), moved: longest(false), strain: self.strain.mean() }
     }
+}
+
+/// The longest stops of lanes, and how strained the machine was meanwhile.
+struct Stops {
+    stayed: Duration,
+    moved: Duration,
+    strain: f64,
 }
 
 fn running(worker: &Worker) -> HashSet<Part> {
@@ -92,11 +102,12 @@ fn running(worker: &Worker) -> HashSet<Part> {
     lanes.map(|lane| (lane.topic, lane.partition)).collect()
 }
 
-fn report(what: &str, moved: usize, (stay, go): (Duration, Duration)) {
+fn report(what: &str, moved: usize, stops: &Stops) {
     println!(
-        "{what}: {moved} of {LANES} lanes moved and stood still for at most {:.2} s; those that stayed for at most {:.2} s",
-        go.as_secs_f64(),
-        stay.as_secs_f64()
+        "{what}: {moved} of {LANES} lanes moved and stood still for at most {:.2} s; those that stayed for at most {:.2} s; strain {:.1}",
+        stops.moved.as_secs_f64(),
+        stops.stayed.as_secs_f64(),
+        stops.strain
     );
 }
 
@@ -106,21 +117,21 @@ async fn two_hundred_lanes_move_when_workers_join_leave_and_die() {
     let alone = alone().await;
     world.pipeline("").await;
     let name = world.name.clone();
-    let mut watch = Watch { world, rounds: 0, next: Instant::now(), lanes: HashMap::new() };
+    let mut watch = Watch { world, rounds: 0, next: Instant::now(), lanes: HashMap::new(), strain: Strain::begin() };
     let first = Worker::start(&name).await;
     watch.until("all lanes run", || running(&first).len() == LANES).await;
     let undisturbed = Instant::now() + Duration::from_secs(2);
     watch.begin();
     watch.until("undisturbed", || Instant::now() > undisturbed).await;
     let calm = watch.stops(&running(&first));
-    report("undisturbed", 0, calm);
+    report("undisturbed", 0, &calm);
 
     watch.begin();
     let second = Worker::start(&name).await;
     let half = || running(&second).len() == LANES / 2 && running(&first).len() == LANES / 2;
     watch.until("the second worker has half of the lanes", half).await;
     let joined = watch.stops(&running(&first));
-    report("a worker joined", LANES / 2, joined);
+    report("a worker joined", LANES / 2, &joined);
 
     let stayed = running(&first);
     watch.begin();
@@ -128,7 +139,7 @@ async fn two_hundred_lanes_move_when_workers_join_leave_and_die() {
     watch.until("the first worker has all lanes", || leaving.is_finished() && running(&first).len() == LANES).await;
     leaving.await.expect("no panic");
     let left = watch.stops(&stayed);
-    report("a worker left", LANES / 2, left);
+    report("a worker left", LANES / 2, &left);
 
     let third = Process::start(&name);
     watch.until("a third worker has half of the lanes", || running(&first).len() == LANES / 2).await;
@@ -137,12 +148,14 @@ async fn two_hundred_lanes_move_when_workers_join_leave_and_die() {
     drop(third);
     watch.until("the first worker has all lanes again", || running(&first).len() == LANES).await;
     let killed = watch.stops(&stayed);
-    report("a worker was killed", LANES / 2, killed);
+    report("a worker was killed", LANES / 2, &killed);
 
-    for (what, (stay, go), limit) in [("join", joined, GRACEFUL), ("leave", left, GRACEFUL), ("kill", killed, KILLED)] {
-        // Whatever stops lanes of a machine that is busy with other tests is no matter of the move.
-        assert!(go < limit + calm.0, "{what}: a lane that moved stood still for {go:?}");
-        assert!(stay < GRACEFUL / 2 + calm.0, "{what}: a lane that stayed stood still for {stay:?}");
+    for (what, stops, limit) in [("join", joined, GRACEFUL), ("leave", left, GRACEFUL), ("kill", killed, KILLED)] {
+        // Whatever stops lanes of a machine that is busy with something else is no matter of the move.
+        let under = |bound: Duration| bound.mul_f64(stops.strain) + calm.stayed;
+        let Stops { stayed, moved, .. } = stops;
+        assert!(moved < under(limit), "{what}: a lane that moved stood still for {moved:?}");
+        assert!(stayed < under(GRACEFUL / 2), "{what}: a lane that stayed stood still for {stayed:?}");
     }
     let Watch { mut world, rounds, .. } = watch;
     let sum: Vec<String> = (0..TABLES).map(|t| format!("(SELECT COUNT(*) FROM {})", world.target_table(t))).collect();

@@ -3,6 +3,8 @@
 //! A place is the boundary between two transactions, by GTID position and by file and offset, both of the same boundary.
 //! What cannot be gone on from exactly is refused with what the server has instead: nothing here guesses.
 
+use std::time::{Duration, Instant};
+
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use schemas::checkpoint::{Checkpoint, Flavor};
@@ -12,6 +14,12 @@ use schemas::{Code, Error, Result};
 
 use super::scan;
 use super::server::{SourceServer, close};
+
+/// How long a new start waits until no XA transaction is prepared: milliseconds lie between the phases of one that is not
+/// forgotten.
+const PREPARED_FOR: Duration = Duration::from_secs(3);
+/// How often it looks meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A boundary between two transactions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -371,12 +379,36 @@ fn check_published(server: &SourceServer, holdings: &Holdings, at: &Checkpoint) 
     Ok(())
 }
 
-/// Refuses a server on which XA transactions are prepared: a position taken now lies behind their rows, and their commit
-/// would pass with nothing to publish. A new source asks before and after its position is taken.
+/// The place of a new start, taken while no XA transaction was prepared: a position lies behind the rows of those that are,
+/// and their commit would pass with nothing to publish. Looks before and after, and for a while again where there are any.
 ///
 /// # Errors
-/// `SourceSetting` when there are any; `SourceUnreachable` when the server cannot be asked.
-pub async fn refuse_prepared(server: &SourceServer) -> Result<()> {
+/// `SourceSetting` when some stay prepared; what [`resolve_start`] says.
+pub async fn new_start(server: &SourceServer, start: &Start) -> Result<Place> {
+    let until = Instant::now() + PREPARED_FOR;
+    loop {
+        let mut prepared = count_prepared(server).await?;
+        if prepared == 0 {
+            let place = resolve_start(server, start).await?;
+            prepared = count_prepared(server).await?;
+            if prepared == 0 {
+                return Ok(place);
+            }
+        }
+        if Instant::now() >= until {
+            let message = format!(
+                "{}: {prepared} prepared XA transactions (XA RECOVER lists them), whose rows lie before the start; \
+                 commit or roll them back, then put the source again",
+                server.address
+            );
+            return Err(Error::new(Code::SourceSetting, message));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// How many XA transactions are prepared.
+async fn count_prepared(server: &SourceServer) -> Result<usize> {
     /// What MySQL says to a user without XA_RECOVER_ADMIN.
     const DENIED: u16 = 1401;
 
@@ -394,17 +426,7 @@ pub async fn refuse_prepared(server: &SourceServer) -> Result<()> {
         Err(error) => return Err(server.failed("look for prepared XA transactions", error)),
     };
     close(conn).await;
-    match prepared {
-        0 => Ok(()),
-        count => {
-            let message = format!(
-                "{}: {count} prepared XA transactions (XA RECOVER lists them), whose rows lie before the start; \
-                 commit or roll them back, then put the source again",
-                server.address
-            );
-            Err(Error::new(Code::SourceSetting, message))
-        }
-    }
+    Ok(prepared)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::Runner;
 use super::growth::Caretaker;
 use super::session::blocking;
-use crate::binlog::place::{Place, refuse_prepared, resolve_start};
+use crate::binlog::place::{Place, new_start};
 use crate::binlog::server::SourceServer;
 use crate::kafka::checkpoints::recover;
 use crate::publisher::now_ms;
@@ -74,7 +74,7 @@ impl Runner {
                 return Ok(Answered::Nothing);
             }
             (SourceAction::Repartition { .. }, Some(_)) => return Ok(Answered::Repartition(taken)),
-            (SourceAction::Reset { to }, None) => match place(server, to).await {
+            (SourceAction::Reset { to }, None) => match new_start(server, to).await {
                 Ok(place) => {
                     let before = self.known(last).await?;
                     let checkpoint = reset(before.as_ref(), server, place, id);
@@ -194,13 +194,6 @@ pub(super) async fn wake(requests: &mut Requests) {
         changed(requests).await;
     }
     open(requests).await;
-}
-
-async fn place(server: &SourceServer, to: &Start) -> Result<Place> {
-    refuse_prepared(server).await?;
-    let place = resolve_start(server, to).await?;
-    refuse_prepared(server).await?;
-    Ok(place)
 }
 
 /// The checkpoint of a reset: ordinals go on growing, so that what is read again is told from what was published before.

@@ -21,7 +21,7 @@ use super::growth::Caretaker;
 use super::requests::{Answered, Requests};
 use super::{Runner, lost};
 use crate::binlog::channel::channel;
-use crate::binlog::place::{Entry, Place, entry, refuse_prepared, resolve_start};
+use crate::binlog::place::{Entry, Place, entry, new_start};
 use crate::binlog::reader::{ReadOptions, read};
 use crate::binlog::server::{SourceServer, connect};
 use crate::kafka::MessageSizes;
@@ -182,10 +182,7 @@ impl<'a> Session<'a> {
             let message = format!("ZooKeeper mirrors GTID {} but {topic} holds no checkpoint", mirror.gtid);
             return Err(Error::new(Code::CheckpointMissing, message));
         }
-        refuse_prepared(server).await?;
-        let place = resolve_start(server, &source.start).await?;
-        refuse_prepared(server).await?;
-        let Place { gtid, file, position } = place;
+        let Place { gtid, file, position } = new_start(server, &source.start).await?;
         let mut at = Checkpoint { epoch, file, position, ..Checkpoint::new(identity, gtid) };
         // Appliers may know the source from before it was purged: its numbers go on above what they have seen.
         if let Some(before) = self.runner.site.coordination.read_purged(source.name.as_str()).await? {

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How long anything may take before a test gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `host:port` of the shared server.
 pub(crate) fn shared_server() -> String {
@@ -194,48 +194,70 @@ impl Drop for OwnMysql {
 pub(crate) struct OwnServer {
     child: Child,
     pub(crate) address: String,
-    _folder: tempfile::TempDir,
+    folder: Option<tempfile::TempDir>,
 }
 
 impl OwnServer {
+    /// On a free port; on another one while somebody else takes it in between.
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let path = folder.path().display();
-        let config = folder.path().join("my.cnf");
+        Self::install(folder.path());
+        let mut folder = Some(folder);
+        for _ in 0..5 {
+            let port = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let home = folder.take().unwrap();
+            match Self::spawn(home, port).answering(port).await {
+                Ok(server) => return server,
+                Err(home) => folder = Some(home),
+            }
+        }
+        panic!("the server ended at its start, five times; see the log in its folder");
+    }
+
+    fn install(folder: &Path) {
+        let path = folder.display();
         let text = format!(
             "[mysqld]\ndatadir={path}/data\nsocket={path}/s\npid-file={path}/pid\nlog-error={path}/log\n\
-             port={port}\nbind-address=127.0.0.1\nskip-name-resolve\nserver_id=5\nlog_bin=bin\ngtid_strict_mode=1\n\
+             bind-address=127.0.0.1\nskip-name-resolve\nserver_id=5\nlog_bin=bin\ngtid_strict_mode=1\n\
              binlog_format=ROW\nbinlog_row_image=FULL\nbinlog_row_metadata=FULL\nperformance_schema=OFF\n\
              innodb_buffer_pool_size=16M\ninnodb_log_file_size=8M\n"
         );
-        std::fs::write(&config, text).unwrap();
-        let defaults = format!("--defaults-file={}", config.display());
+        std::fs::write(folder.join("my.cnf"), text).unwrap();
         let mut install = Command::new("mariadb-install-db");
-        install.args([&defaults, "--skip-test-db", "--auth-root-authentication-method=normal", "--user=root"]);
+        install.arg(defaults(folder)).args([
+            "--skip-test-db",
+            "--auth-root-authentication-method=normal",
+            "--user=root",
+        ]);
         let installed = install.output().expect("mariadb-install-db is not installed: see ./deploy/test");
         assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
-        let mut command = Command::new("mariadbd");
-        command.args([&defaults, "--user=root"]).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut server =
-            Self { child: command.spawn().unwrap(), address: format!("127.0.0.1:{port}"), _folder: folder };
-        server.wait(port).await;
-        server
     }
 
-    async fn wait(&mut self, port: u16) {
+    fn spawn(folder: tempfile::TempDir, port: u16) -> Self {
+        let mut command = Command::new("mariadbd");
+        command.arg(defaults(folder.path())).arg(format!("--port={port}")).arg("--user=root");
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Self { child, address: format!("127.0.0.1:{port}"), folder: Some(folder) }
+    }
+
+    /// The server once it answers, or its folder when it has ended.
+    async fn answering(mut self, port: u16) -> Result<Self, tempfile::TempDir> {
         let begin = Instant::now();
         loop {
             let opts = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).user(Some("root"));
-            let last = match Conn::new(opts.prefer_socket(false)).await {
-                Ok(_) => return,
-                Err(error) => error.to_string(),
-            };
-            assert!(self.child.try_wait().unwrap().is_none(), "the server ended at its start: {last}");
+            let last = Conn::new(opts.prefer_socket(false)).await.err();
+            if self.child.try_wait().unwrap().is_some() {
+                return Err(self.folder.take().unwrap());
+            }
+            let Some(last) = last else { return Ok(self) };
             assert!(begin.elapsed() < PATIENCE, "the server does not answer: {last}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+fn defaults(folder: &Path) -> String {
+    format!("--defaults-file={}", folder.join("my.cnf").display())
 }
 
 impl Drop for OwnServer {

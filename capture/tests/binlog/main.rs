@@ -10,7 +10,7 @@ mod places;
 
 use binlog_support::{OwnServer, PATIENCE, Proxy, Stream, root, run, shared_server, source, source_of, statement};
 use capture::binlog::event::{Event, RowsKind};
-use capture::binlog::reader::{connect, resolve_start};
+use capture::binlog::reader::{RawEvent, connect, resolve_start};
 use capture::binlog::server::verify_binary_columns;
 use capture::binlog::statement::{DdlKind, Statement};
 use capture::binlog::table_map::{parse_table_map, table_name};
@@ -21,6 +21,28 @@ use schemas::documents::{Source, Start};
 use schemas::gtid::{Gtid, GtidPosition};
 use schemas::table::{ColumnType, TableName, TableStructure};
 use schemas::{Code, Reaction};
+
+/// Creates a schema that no other run of the tests on these servers has, and uses it; its name.
+async fn schema(conn: &mut mysql_async::Conn, name: &str) -> String {
+    let name = format!("binlog_{name}_{}", std::process::id());
+    run(
+        conn,
+        &[&format!("DROP DATABASE IF EXISTS {name}"), &format!("CREATE DATABASE {name}"), &format!("USE {name}")],
+    )
+    .await;
+    name
+}
+
+/// Ends what a test looks at: creates a schema whose name says so, and drops both.
+async fn end(conn: &mut mysql_async::Conn, schema: &str) -> String {
+    let end = format!("{schema}_end");
+    run(
+        conn,
+        &[&format!("CREATE DATABASE {end}"), &format!("DROP DATABASE {end}"), &format!("DROP DATABASE {schema}")],
+    )
+    .await;
+    end
+}
 
 /// The structure of a table of the schema, once it has had a row.
 fn structure(stream: &mut Stream, schema: &str, table: &str) -> schemas::Result<TableStructure> {
@@ -35,7 +57,7 @@ fn structure(stream: &mut Stream, schema: &str, table: &str) -> schemas::Result<
 }
 
 /// A column of every type that is carried.
-const ALL_TYPES: &str = "CREATE TABLE binlog_types.t (
+const ALL_TYPES: &str = "CREATE TABLE t (
     i1 TINYINT, i1u TINYINT UNSIGNED, i2 SMALLINT, i3u MEDIUMINT UNSIGNED, i4 INT NOT NULL,
     i8u BIGINT UNSIGNED NOT NULL, n DECIMAL(65,30), f FLOAT, d DOUBLE, day DATE, dt DATETIME,
     dt6 DATETIME(6), ts TIMESTAMP(3) NULL, tm TIME(2), c CHAR(10) CHARACTER SET utf8mb4,
@@ -89,23 +111,15 @@ async fn every_carried_type_is_read_from_the_table_map() {
     let address = shared_server();
     let mut conn = root(&address).await;
     let mut stream = Stream::from_now(&source(&address)).await;
-    run(
-        &mut conn,
-        &[
-            "DROP DATABASE IF EXISTS binlog_types",
-            "CREATE DATABASE binlog_types",
-            ALL_TYPES,
-            "INSERT INTO binlog_types.t (i4, i8u) VALUES (1, 2)",
-        ],
-    )
-    .await;
-    let table = structure(&mut stream, "binlog_types", "t").unwrap();
+    let schema = schema(&mut conn, "types").await;
+    run(&mut conn, &[ALL_TYPES, "INSERT INTO t (i4, i8u) VALUES (1, 2)"]).await;
+    let table = structure(&mut stream, &schema, "t").unwrap();
     let found: Vec<_> = table.columns.iter().map(|c| (c.name.as_str(), c.ty.clone())).collect();
     assert_eq!(found, all_types());
     assert!(table.columns.iter().all(|c| c.nullable != ["i4", "i8u"].contains(&c.name.as_str())));
     assert_eq!(table.key, [5, 4]);
     verify_binary_columns(&stream.server, &table).await.unwrap();
-    run(&mut conn, &["DROP DATABASE binlog_types"]).await;
+    run(&mut conn, &[&format!("DROP DATABASE {schema}")]).await;
     // The table is gone: it cannot be known what b was, and that is no reason to stop.
     verify_binary_columns(&stream.server, &table).await.unwrap();
 }
@@ -115,7 +129,7 @@ async fn types_that_are_not_carried_are_refused_by_column() {
     let address = shared_server();
     let mut conn = root(&address).await;
     let mut stream = Stream::from_now(&source(&address)).await;
-    run(&mut conn, &["DROP DATABASE IF EXISTS binlog_refused", "CREATE DATABASE binlog_refused"]).await;
+    let schema = schema(&mut conn, "refused").await;
     let types = [
         ("POINT", "GEOMETRY"),
         ("TEXT COMPRESSED", "compressed"),
@@ -127,9 +141,9 @@ async fn types_that_are_not_carried_are_refused_by_column() {
         ("INET4", "INET4"),
     ];
     for (n, (ty, what)) in types.iter().enumerate() {
-        let create = format!("CREATE TABLE binlog_refused.t{n} (id INT, `odd` {ty}) DEFAULT CHARSET=utf8mb4");
-        run(&mut conn, &[&create, &format!("INSERT INTO binlog_refused.t{n} VALUES (1, NULL)")]).await;
-        let refusal = match structure(&mut stream, "binlog_refused", &format!("t{n}")) {
+        let create = format!("CREATE TABLE t{n} (id INT, `odd` {ty}) DEFAULT CHARSET=utf8mb4");
+        run(&mut conn, &[&create, &format!("INSERT INTO t{n} VALUES (1, NULL)")]).await;
+        let refusal = match structure(&mut stream, &schema, &format!("t{n}")) {
             Ok(table) => verify_binary_columns(&stream.server, &table).await,
             Err(error) => Err(error),
         };
@@ -137,7 +151,7 @@ async fn types_that_are_not_carried_are_refused_by_column() {
         assert_eq!(error.code(), Code::TypeUnsupported, "{ty}: {error}");
         assert!(error.message().contains(what) && error.message().contains("column odd of"), "{ty}: {error}");
     }
-    run(&mut conn, &["DROP DATABASE binlog_refused"]).await;
+    run(&mut conn, &[&format!("DROP DATABASE {schema}")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,13 +159,10 @@ async fn statements_are_told_apart_as_the_server_writes_them() {
     let address = shared_server();
     let mut conn = root(&address).await;
     let mut stream = Stream::from_now(&source(&address)).await;
+    let schema = schema(&mut conn, "ddl").await;
     run(
         &mut conn,
         &[
-            "DROP DATABASE IF EXISTS binlog_ddl",
-            "DROP DATABASE IF EXISTS binlog_ddl_end",
-            "CREATE DATABASE binlog_ddl",
-            "USE binlog_ddl",
             "CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB",
             "ALTER TABLE t ADD COLUMN a INT DEFAULT 5, ADD b INT FIRST",
             "SET STATEMENT lock_wait_timeout=5 FOR ALTER TABLE t DROP COLUMN b",
@@ -163,11 +174,10 @@ async fn statements_are_told_apart_as_the_server_writes_them() {
             "CREATE TEMPORARY TABLE w (a INT)",
             "CREATE VIEW x AS SELECT 1",
             "DROP TABLE u, v",
-            "CREATE DATABASE binlog_ddl_end",
         ],
     )
     .await;
-    let events = stream.until_schema("binlog_ddl_end");
+    let events = stream.until_schema(&end(&mut conn, &schema).await);
     let found: Vec<_> = events
         .iter()
         .filter_map(statement)
@@ -175,9 +185,9 @@ async fn statements_are_told_apart_as_the_server_writes_them() {
             Statement::Ddl(ddl) => Some((ddl.verb, ddl.kind, ddl.tables, ddl.complete)),
             _ => None,
         })
-        .filter(|(_, _, tables, _)| tables.iter().any(|t| t.schema == "binlog_ddl"))
+        .filter(|(_, _, tables, _)| tables.iter().any(|t| t.schema == schema))
         .collect();
-    let name = |table: &str| TableName::new("binlog_ddl", table);
+    let name = |table: &str| TableName::new(&*schema, table);
     let expected = [
         ("CREATE TABLE", DdlKind::CreateTable, vec![name("t")], true),
         ("ALTER TABLE", DdlKind::AddOrDropColumnOnly, vec![name("t")], true),
@@ -190,8 +200,10 @@ async fn statements_are_told_apart_as_the_server_writes_them() {
         ("DROP TABLE", DdlKind::Other, vec![name("u"), name("v")], true),
     ];
     assert_eq!(found, expected);
-    assert!(events.iter().filter_map(statement).all(|s| s != Statement::Unknown));
-    run(&mut conn, &["DROP DATABASE binlog_ddl", "DROP DATABASE binlog_ddl_end"]).await;
+    // What others do on the server meanwhile is theirs.
+    let own = |raw: &RawEvent| matches!(raw.parse().unwrap(), Event::Query(q) if q.schema == schema.as_bytes());
+    let mut statements = events.iter().filter(|raw| own(raw)).filter_map(statement);
+    assert!(statements.all(|s| s != Statement::Unknown));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,13 +211,10 @@ async fn savepoints_rollbacks_and_xa_arrive() {
     let address = shared_server();
     let mut conn = root(&address).await;
     let mut stream = Stream::from_now(&source(&address)).await;
+    let schema = schema(&mut conn, "trx").await;
     run(
         &mut conn,
         &[
-            "DROP DATABASE IF EXISTS binlog_trx",
-            "DROP DATABASE IF EXISTS binlog_trx_end",
-            "CREATE DATABASE binlog_trx",
-            "USE binlog_trx",
             "CREATE TABLE t (a INT PRIMARY KEY) ENGINE=InnoDB",
             "CREATE TABLE m (a INT) ENGINE=MyISAM",
             "BEGIN",
@@ -215,16 +224,15 @@ async fn savepoints_rollbacks_and_xa_arrive() {
             "INSERT INTO m VALUES (1)",
             "ROLLBACK TO `s p`",
             "COMMIT",
-            "XA START 'x'",
+            &format!("XA START '{schema}'"),
             "INSERT INTO t VALUES (3)",
-            "XA END 'x'",
-            "XA PREPARE 'x'",
-            "XA COMMIT 'x'",
-            "CREATE DATABASE binlog_trx_end",
+            &format!("XA END '{schema}'"),
+            &format!("XA PREPARE '{schema}'"),
+            &format!("XA COMMIT '{schema}'"),
         ],
     )
     .await;
-    let events = stream.until_schema("binlog_trx_end");
+    let events = stream.until_schema(&end(&mut conn, &schema).await);
     let statements: Vec<_> = events.iter().filter_map(statement).collect();
     assert!(statements.contains(&Statement::Savepoint("s p".into())), "{statements:?}");
     assert!(statements.contains(&Statement::RollbackTo("s p".into())), "{statements:?}");
@@ -232,7 +240,6 @@ async fn savepoints_rollbacks_and_xa_arrive() {
     assert!(marked(|e| matches!(e, Event::XaPrepare { one_phase: false })));
     assert!(marked(|e| matches!(e, Event::Gtid(g) if g.xa_prepared)));
     assert!(marked(|e| matches!(e, Event::Gtid(g) if g.xa_completed)));
-    run(&mut conn, &["DROP DATABASE binlog_trx", "DROP DATABASE binlog_trx_end"]).await;
 }
 
 /// The GTIDs of the groups with rows of the table, and their kinds.
@@ -303,8 +310,8 @@ async fn positions_follow_the_file_and_checksums_are_off_the_bodies() {
     let address = shared_server();
     let mut conn = root(&address).await;
     let mut stream = Stream::from_now(&source(&address)).await;
-    run(&mut conn, &["DROP DATABASE IF EXISTS binlog_positions", "CREATE DATABASE binlog_positions"]).await;
-    let events = stream.until_schema("binlog_positions");
+    let schema = schema(&mut conn, "positions").await;
+    let events = stream.until_schema(&schema);
     let files: Vec<String> = events
         .iter()
         .filter_map(|e| match e.parse().unwrap() {
@@ -317,7 +324,7 @@ async fn positions_follow_the_file_and_checksums_are_off_the_bodies() {
     let last = events.last().unwrap();
     let sql = format!("SHOW BINLOG EVENTS IN '{}' FROM {}", files.last().unwrap(), last.log_pos);
     conn.query_drop(&sql).await.expect("the position is the beginning of an event");
-    run(&mut conn, &["DROP DATABASE binlog_positions"]).await;
+    run(&mut conn, &[&format!("DROP DATABASE {schema}")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -325,22 +332,18 @@ async fn a_row_larger_than_a_packet_arrives_whole() {
     let address = shared_server();
     let mut conn = root(&address).await;
     let mut stream = Stream::from_now(&source(&address)).await;
+    let schema = schema(&mut conn, "large").await;
     run(
         &mut conn,
         &[
-            "DROP DATABASE IF EXISTS binlog_large",
-            "DROP DATABASE IF EXISTS binlog_large_end",
-            "CREATE DATABASE binlog_large",
-            "CREATE TABLE binlog_large.t (a LONGBLOB, b LONGBLOB)",
-            "INSERT INTO binlog_large.t VALUES (REPEAT('x', 12000000), REPEAT('y', 12000000))",
-            "CREATE DATABASE binlog_large_end",
+            "CREATE TABLE t (a LONGBLOB, b LONGBLOB)",
+            "INSERT INTO t VALUES (REPEAT('x', 12000000), REPEAT('y', 12000000))",
         ],
     )
     .await;
-    let events = stream.until_schema("binlog_large_end");
+    let events = stream.until_schema(&end(&mut conn, &schema).await);
     let longest = events.iter().map(|e| e.body.len()).max().unwrap();
     assert!(longest > 24_000_000, "{longest}");
-    run(&mut conn, &["DROP DATABASE binlog_large", "DROP DATABASE binlog_large_end"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -349,31 +352,23 @@ async fn a_flipped_bit_is_found() {
     let mut conn = root(&address).await;
     let proxy = Proxy::start(&address, b"to be damaged").await;
     let stream = Stream::from_now(&source(&proxy.address)).await;
-    run(
-        &mut conn,
-        &[
-            "DROP DATABASE IF EXISTS binlog_damage",
-            "CREATE DATABASE binlog_damage",
-            "CREATE TABLE binlog_damage.t (a VARCHAR(20))",
-            "INSERT INTO binlog_damage.t VALUES ('to be damaged')",
-        ],
-    )
-    .await;
+    let schema = schema(&mut conn, "damage").await;
+    run(&mut conn, &["CREATE TABLE t (a VARCHAR(20))", "INSERT INTO t VALUES ('to be damaged')"]).await;
     let error = stream.error().await;
     assert_eq!(error.code(), Code::BinlogCorrupt, "{error}");
     assert!(error.message().contains("behind ") && error.message().contains(':'), "{error}");
-    run(&mut conn, &["DROP DATABASE binlog_damage"]).await;
+    run(&mut conn, &[&format!("DROP DATABASE {schema}")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_and_silent_connections_are_told() {
     let address = shared_server();
     let mut conn = root(&address).await;
-    for (schema, stall) in [("binlog_cut", false), ("binlog_silent", true)] {
+    for (name, stall) in [("cut", false), ("silent", true)] {
         let proxy = Proxy::start(&address, b"nothing to damage").await;
         let mut stream = Stream::from_now(&source(&proxy.address)).await;
-        run(&mut conn, &[&format!("DROP DATABASE IF EXISTS {schema}"), &format!("CREATE DATABASE {schema}")]).await;
-        stream.until_schema(schema);
+        let schema = schema(&mut conn, name).await;
+        stream.until_schema(&schema);
         if stall {
             proxy.stall();
         } else {

@@ -1,7 +1,6 @@
 //! One test's installation on shared servers: a cluster name, a ZooKeeper chroot, a schema and a topic prefix of its own.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use capture::{Capture, Context, Options};
@@ -17,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How long anything may take before a test gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Name of the source document.
 pub(crate) const SOURCE: &str = "shop";
 
@@ -72,10 +71,7 @@ impl Site {
     /// On the source server of this variable.
     pub(crate) async fn on(variable: &str, tables: &[&str]) -> Self {
         let address = server(variable);
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("c{:x}x{number}", since.as_millis());
+        let name = format!("c{:016x}", rand::random::<u64>());
         let mut options = coordination::Options::new(server("OTTER_SERVERS_ZOOKEEPER"));
         options.chroot = format!("/{name}");
         let coordination = Coordination::connect(&options, CancellationToken::new()).await.expect("ZooKeeper");

@@ -13,7 +13,8 @@ use schemas::decode::{Datum, EventDecoder};
 use schemas::encode::Op;
 use schemas::framing;
 
-use crate::site::{Site, server, wait_for};
+use crate::site::{SOURCE, Site, server, wait_for};
+use crate::wire;
 
 /// A row event.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,8 +124,25 @@ fn records_of(consumer: &BaseConsumer, (topic, partition): (&str, i32)) -> Vec<R
 }
 
 impl Site {
+    /// Waits until readers of what is committed see all that capture has committed: a commit is answered before its markers
+    /// are in the partitions, in one after the other.
+    pub(crate) async fn wait_for_markers(&self) {
+        let id = schemas::names::transactional_id(&self.name, SOURCE);
+        wait_for("the markers of what was committed", || async {
+            let producer = tokio::task::spawn_blocking({
+                let id = id.clone();
+                move || wire::describe(&id)
+            });
+            let producer = producer.await.expect("described");
+            let written = !["PrepareCommit", "PrepareAbort"].contains(&producer.state.as_str());
+            if written { Ok(()) } else { Err(format!("{producer:?}")) }
+        })
+        .await;
+    }
+
     /// The row events of a table so far.
     pub(crate) async fn events(&self, table: &str) -> Vec<Seen> {
+        self.wait_for_markers().await;
         let topic = self.topic(table);
         let raw = tokio::task::spawn_blocking(move || records(&topic)).await.expect("read");
         let mut decoders: HashMap<u32, EventDecoder> = HashMap::new();
@@ -155,6 +173,7 @@ impl Site {
 
     /// The barriers of a table so far.
     pub(crate) async fn barriers(&self, table: &str) -> Vec<Found> {
+        self.wait_for_markers().await;
         let topic = self.topic(table);
         let raw = tokio::task::spawn_blocking(move || records(&topic)).await.expect("read");
         raw.iter().filter_map(Raw::barrier).collect()
@@ -184,8 +203,9 @@ impl Site {
         events
     }
 
-    /// The committed begin and checkpoint records.
+    /// The committed begin and checkpoint records, those of what was committed last among them.
     pub(crate) async fn checkpoint_records(&self) -> Vec<Record> {
+        self.wait_for_markers().await;
         let topic = self.checkpoints();
         let raw = tokio::task::spawn_blocking(move || records(&topic)).await.expect("read");
         raw.iter()

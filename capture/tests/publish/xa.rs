@@ -5,7 +5,8 @@ use mysql_async::prelude::Queryable;
 use schemas::status::SourceState;
 
 use crate::lines;
-use crate::site::Site;
+use crate::site::{Site, wait_for};
+use crate::topic::partitions;
 
 const T: &str = "t (id INT PRIMARY KEY, name VARCHAR(20) NOT NULL DEFAULT '')";
 
@@ -46,4 +47,27 @@ async fn only_what_was_seen_passes_on_mariadb() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_was_seen_passes_on_mysql() {
     only_what_was_seen_passes("OTTER_SERVERS_MYSQL_SOURCE", "SELECT @@global.gtid_executed").await;
+}
+
+/// Where XA transactions are used, one is prepared at almost any moment, and decided milliseconds later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_start_waits_for_one_that_is_about_to_be_decided() {
+    let mut site = Site::new(&[T]).await;
+    site.put(&["t"]).await;
+    let name = site.name.clone();
+    site.sql(&prepare(&name, "t")).await;
+    let capture = site.start("a", Options::default());
+    // The next that it does is to look for a place to start at.
+    let checkpoints = site.checkpoints();
+    wait_for("the topic of checkpoints", || async {
+        let topic = checkpoints.clone();
+        let found = tokio::task::spawn_blocking(move || partitions(&topic)).await.expect("asked");
+        if found > 0 { Ok(()) } else { Err("none".to_owned()) }
+    })
+    .await;
+    site.sql(&format!("DO SLEEP(0.5); XA COMMIT '{name}'")).await;
+    capture.state("running", |status| status.state == SourceState::Running).await;
+    site.sql("INSERT INTO t VALUES (1,'a')").await;
+    assert_eq!(lines(&site.wait_events("t", 1).await), ["c - 1,a"]);
+    capture.stop().await;
 }

@@ -47,7 +47,7 @@ impl Drop for Private {
 async fn everything_comes_back_after_zookeeper_was_away_longer_than_the_sessions() {
     let server = tokio::task::spawn_blocking(Private::start).await.unwrap();
     let site = Site::at(server.address());
-    let worker = site.connect().await;
+    let worker = site.connect_briefly().await;
     let documents = worker.documents();
     documents.put(&source("shop", "one"), Expected::New).await.unwrap();
     let mut live = documents.watch(Kind::Source).await.unwrap();

@@ -11,9 +11,11 @@ use tokio_util::sync::CancellationToken;
 use super::proxy::Proxy;
 
 /// Longer than anything a test waits for on a busy machine.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
-/// Sessions of tests, so that expiry does not take long.
-pub(crate) const SESSION: Duration = Duration::from_secs(1);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+/// Sessions that are to end, so that expiry does not take long.
+const BRIEF: Duration = Duration::from_secs(1);
+/// Sessions that are not to end whatever else the machine has to do.
+const LASTING: Duration = Duration::from_secs(10);
 
 /// A chroot that no other test uses.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ impl Site {
     fn options(&self, servers: &str) -> Options {
         Options {
             chroot: self.chroot.clone(),
-            session_timeout: SESSION,
+            session_timeout: LASTING,
             request_timeout: LIMIT,
             ..Options::new(servers)
         }
@@ -48,17 +50,21 @@ impl Site {
         connect(&self.options(&self.servers)).await
     }
 
-    /// A connection through a proxy.
+    /// One whose session ends soon when the server is away.
+    pub(crate) async fn connect_briefly(&self) -> Coordination {
+        connect(&Options { session_timeout: BRIEF, ..self.options(&self.servers) }).await
+    }
+
+    /// A connection through a proxy, whose session ends soon when it is cut.
     pub(crate) async fn connect_through(&self) -> (Coordination, Proxy) {
         let proxy = Proxy::start(&self.servers).await;
-        (connect(&self.options(&proxy.address)).await, proxy)
+        (connect(&Options { session_timeout: BRIEF, ..self.options(&proxy.address) }).await, proxy)
     }
 
     /// A connection through a proxy whose session outlives every cut of a test.
     pub(crate) async fn connect_patient(&self) -> (Coordination, Proxy) {
         let proxy = Proxy::start(&self.servers).await;
-        let options = Options { session_timeout: Duration::from_secs(10), ..self.options(&proxy.address) };
-        (connect(&options).await, proxy)
+        (connect(&self.options(&proxy.address)).await, proxy)
     }
 
     /// A connection through a proxy whose calls give up early.

@@ -64,10 +64,7 @@ impl World {
         };
         // As capture does: the marker of the transaction before may still be on its way, and to a reader of what is
         // committed the partition ends in front of that transaction until then.
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.kafka).set("isolation.level", "read_uncommitted");
-        let reader: BaseConsumer = config.create().expect("a reader of offsets");
-        let end = |partition| reader.fetch_watermarks(&self.topic, partition, Duration::from_secs(10)).expect("ends").1;
+        let ends = self.ends("read_uncommitted", before);
         self.ordinal += 10;
         // A repartition is not in the binlog.
         self.transactions += u64::from(kind == BarrierKind::Truncate);
@@ -76,7 +73,7 @@ impl World {
             kind,
             generation: self.generation,
             ordinal: self.ordinal,
-            ends: (0..before).map(end).collect(),
+            ends,
             gtid,
             file: "binlog.000001".to_owned(),
             pos: 4,
@@ -92,6 +89,29 @@ impl World {
         }
         self.commit();
         self.ordinal
+    }
+
+    /// The ends of the first topic's first partitions, as a reader of this isolation sees them.
+    fn ends(&self, isolation: &str, partitions: i32) -> Vec<i64> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.kafka).set("isolation.level", isolation);
+        let reader: BaseConsumer = config.create().expect("a reader of offsets");
+        let end = |partition| reader.fetch_watermarks(&self.topic, partition, Duration::from_secs(10)).expect("ends").1;
+        (0..partitions).map(end).collect()
+    }
+
+    /// Waits until readers of what is committed see all that was published into the first topic. A commit is answered
+    /// before its markers are written, and whoever looks for the end before that finds it in front of the transaction.
+    pub(crate) async fn wait_for_markers(&self) {
+        let metadata = self.producer.client().fetch_metadata(Some(&self.topic), Duration::from_secs(10));
+        let count = metadata.expect("the topic").topics()[0].partitions().len();
+        let count = i32::try_from(count).expect("few partitions");
+        wait_for("the markers of what was committed", || async {
+            let all = tokio::task::block_in_place(|| self.ends("read_uncommitted", count));
+            let seen = tokio::task::block_in_place(|| self.ends("read_committed", count));
+            if seen == all { Ok(()) } else { Err((seen, all)) }
+        })
+        .await;
     }
 
     /// Publishes rows of the first table into the first so many partitions in turn, as transactions of one row, in one
