@@ -29,8 +29,9 @@ pub(crate) struct Process(Child);
 
 impl Process {
     pub(crate) fn start(cluster: &str) -> Self {
-        let program = std::env::current_exe().expect("this program");
-        let mut child = Command::new(program);
+        // It ends with the test also when that is killed.
+        let mut child = Command::new("setpriv");
+        child.args(["--pdeathsig", "KILL"]).arg(std::env::current_exe().expect("this program"));
         child.args(["--exact", "frozen::worker_process", "--nocapture"]).env(PLAY, cluster);
         Self(child.spawn().expect("a child"))
     }
