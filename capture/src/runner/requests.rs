@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use coordination::Taken;
 use schemas::checkpoint::Checkpoint;
-use schemas::documents::Start;
 use schemas::request::{Outcome, SourceAction, Ticket};
 use schemas::{Code, Error, Reaction, Result, names};
 use tokio::sync::watch;
