@@ -3,15 +3,11 @@
 use crate::harness::load::COLUMNS;
 use crate::harness::pair::{Pair, capturing, check_all};
 use crate::harness::servers::Name;
-use crate::harness::{Load, Private, Result, Site, Strain, ensure, seed, wait_for};
+use crate::harness::{Load, Private, Result, Site, ensure, seed, wait_for};
 use schemas::status::WorkerStatus;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(60);
-/// Longer than the broker's session.
-const STILL: Duration = Duration::from_secs(4);
-/// Within this time all goes on once the broker does.
-const GOES_ON: Duration = Duration::from_secs(15);
 
 #[tokio::test]
 async fn a_broker_restarted_in_the_middle_of_transactions() -> Result<()> {
@@ -39,35 +35,6 @@ async fn a_broker_restarted_in_the_middle_of_transactions() -> Result<()> {
     // nothing is written now, so no record shows that the outage is over
     let well = |status: &WorkerStatus| status.pipelines.iter().all(|p| p.error.is_none()).then_some(());
     pair.apply.wait_status("to show that the outage is over", SOON, well).await?;
-    check_all(&site, pair, load.counts()).await
-}
-
-/// The broker stands still for longer than its session, and is given up by its controller: no partition has a leader then,
-/// until it is heard of again.
-#[tokio::test]
-async fn a_broker_that_stands_still_for_seconds() -> Result<()> {
-    let private = Private::start(&[Name::Kafka]).await?;
-    let site = Site::new("frozen", private.servers.clone()).await?;
-    site.create("load", "load", COLUMNS).await?;
-    site.put_all(&[("load", "load")]).await?;
-    let mut pair = Pair::start(&site).await?;
-    let mut load = Load::new(&site, "load", seed(), 1).await?;
-    pair.capture.wait_status("to capture", SOON, capturing).await?;
-    for _ in 0..3 {
-        let mut written = load.written();
-        let moment = *written.borrow() + 1_000;
-        let freeze = async {
-            written.wait_for(|count| *count >= moment).await?;
-            private.freeze(Name::Kafka, tokio::time::sleep(STILL)).await?;
-            Ok(Instant::now())
-        };
-        let ((), thawed) = tokio::try_join!(load.write(3_000), freeze)?;
-        let strain = Strain::begin();
-        arrived(&site, &mut load).await?;
-        let took = thawed.elapsed();
-        println!("all had arrived {:.1} s after the broker went on, strain {:.1}", took.as_secs_f64(), strain.mean());
-        ensure!(took < strain.stretched(GOES_ON), "it took {took:?} to go on");
-    }
     check_all(&site, pair, load.counts()).await
 }
 

@@ -1,8 +1,6 @@
 //! The servers that `deploy/servers` starts: shared ones, and private ones for tests that kill or restart them.
 
 use super::{Context as _, Result, ensure};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
@@ -120,16 +118,6 @@ impl Private {
     /// kill -9.
     pub(crate) async fn kill(&self, name: Name) -> Result<()> {
         self.script(&["kill", name.as_str()]).await
-    }
-
-    /// SIGSTOP and, when `meanwhile` has ended, SIGCONT: a machine or a disk that stands still for a moment.
-    pub(crate) async fn freeze(&self, name: Name, meanwhile: impl Future<Output = ()>) -> Result<()> {
-        let pid = std::fs::read_to_string(self.path().join(name.as_str()).join("pid"))?;
-        // The file has the process and what tells it from a later one of the same number.
-        let pid = pid.split_whitespace().next().context("no process")?.parse()?;
-        kill(Pid::from_raw(pid), Signal::SIGSTOP)?;
-        meanwhile.await;
-        Ok(kill(Pid::from_raw(pid), Signal::SIGCONT)?)
     }
 
     /// Stops it if it runs, starts it on its old port and waits until it is ready.

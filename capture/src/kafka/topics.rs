@@ -304,11 +304,16 @@ fn refused(topic: &str, code: RDKafkaErrorCode) -> Error {
             ": Kafka takes `.` and `_` for the same when it compares names, so another topic may collide with it; \
              exclude one of the tables or give the source another prefix"
         }
-        RDKafkaErrorCode::InvalidReplicationFactor => ": fewer brokers than `topics.replication`",
+        RDKafkaErrorCode::InvalidReplicationFactor => ": fewer brokers are up than `topics.replication` asks for",
         _ => "",
     };
     let error = kafka_error(KafkaError::AdminOp(code), &format!("create the topic {topic}"));
-    Error::new(error.code(), format!("{}{hint}", error.message())).with_source(error)
+    let code = match code {
+        // Brokers that stand still or start again are not counted meanwhile.
+        RDKafkaErrorCode::InvalidReplicationFactor => Code::KafkaUnavailable,
+        _ => error.code(),
+    };
+    Error::new(code, format!("{}{hint}", error.message())).with_source(error)
 }
 
 #[cfg(test)]
@@ -319,7 +324,7 @@ mod tests {
     fn what_no_attempt_can_change_is_final() {
         let code = |kafka| refused("t", kafka).code();
         assert_eq!(code(RDKafkaErrorCode::InvalidTopic), Code::TopicInvalid);
-        assert_eq!(code(RDKafkaErrorCode::InvalidReplicationFactor), Code::TopicInvalid);
+        assert_eq!(code(RDKafkaErrorCode::InvalidReplicationFactor), Code::KafkaUnavailable);
         assert_eq!(code(RDKafkaErrorCode::TopicAuthorizationFailed), Code::KafkaDenied);
         assert_eq!(code(RDKafkaErrorCode::RequestTimedOut), Code::KafkaUnavailable);
     }
