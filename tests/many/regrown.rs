@@ -44,7 +44,7 @@ async fn happens_once(test: &str, kind: Kind) -> Result<()> {
     let (mut source, mut target) = (site.source().await?, site.target().await?);
     wait_equal((&mut source, &site.from("load")), (&mut target, &site.to("load")), BOUND).await?;
     let done = Cell::new(false);
-    let rounds = if long() { 40 } else { 3 };
+    let rounds = if long() { 40 } else { 2 };
     let growing = async {
         for to in (FIRST + 1..).take(rounds) {
             grow(&site, &mut pair, to, &mut random).await.with_context(|| format!("to {to} partitions"))?;

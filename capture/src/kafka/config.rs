@@ -138,6 +138,11 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_is_not_made_by_being_written_to() {
+        assert_eq!(producer(1 << 20, 1 << 20).get("allow.auto.create.topics"), Some("false"));
+    }
+
+    #[test]
     fn a_batch_fits_the_topic_with_the_smallest_limit() {
         assert_eq!(producer(64 << 20, 64 << 20).get("batch.size"), Some("1048576"));
         assert_eq!(producer(64 << 20, 100_000).get("batch.size"), Some("100000"));
