@@ -10,8 +10,8 @@
 //! It never stands still for longer than a bound: what has not arrived by then fails with the state of every lane.
 //!
 //! `OTTER_TEST_SEED` runs one case, `OTTER_TEST_CASES` that many; the long form goes on for a quarter of an hour with each
-//! pairing of servers. Both take one seed after another, from `OTTER_TEST_FROM` or from anywhere, and so can be continued. With `OTTER_TEST_CASCADES` families have children that go with their parents,
-//! or are left alone, which tables under `foreign_keys: ordered` do not stand yet.
+//! pairing of servers. Both take one seed after another, from `OTTER_TEST_FROM` or from anywhere, and so can be continued.
+//! With `OTTER_TEST_FAMILIES` there are families under `foreign_keys: ordered`, too, which do not always stand it yet.
 
 mod bank;
 mod case;

@@ -28,8 +28,8 @@ impl Case {
         if random.random_bool(0.3) {
             tables.extend(Table::merged(5, !resets, random));
         }
-        if !resets && random.random_bool(0.5) {
-            tables.extend(Table::family(6, std::env::var_os("OTTER_TEST_CASCADES").is_some(), random));
+        if !resets && random.random_bool(0.5) && std::env::var_os("OTTER_TEST_FAMILIES").is_some() {
+            tables.extend(Table::family(6, random));
         }
         if tables.len() == 1 {
             tables.push(Table::random(1, !resets, random));

@@ -123,8 +123,8 @@ impl Table {
         [one, other]
     }
 
-    /// A parent with one or two children, which keep it from going unless cascades are asked for.
-    pub(super) fn family(first: u32, cascades: bool, random: &mut StdRng) -> Vec<Self> {
+    /// A parent with one or two children.
+    pub(super) fn family(first: u32, random: &mut StdRng) -> Vec<Self> {
         let mut parent = Self { kin: Kin::Parent, ..Self::random(first, false, random) };
         parent.key = 1;
         // A key in another spelling is the same one to a foreign key, and another row to whoever reads events.
@@ -137,7 +137,7 @@ impl Table {
             let mut child = Self::random(first + number, false, random);
             child.columns[2].holds = holds;
             let rule = match random.random_range(0..3) {
-                kind if kind == 0 || !cascades => Rule::Refuses,
+                0 => Rule::Refuses,
                 1 if child.columns[2].nullable => Rule::IsAlone,
                 _ => Rule::GoesToo,
             };
