@@ -12,6 +12,7 @@ mod live;
 mod lower_case;
 mod many;
 mod merges;
+mod ordered;
 mod partitions;
 mod replay;
 mod resets;

@@ -4,7 +4,7 @@
 //! beyond Kafka's limit end in a hash; their table stands in their schema's properties. A topic that is not exactly the
 //! one of a table that the source publishes and a mapping matches is never read, whatever the subscription brought.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +99,7 @@ pub(crate) struct Config {
     /// All documents, to see whether tables meet.
     pub(crate) world: Arc<World>,
     backlog_factor: usize,
+    join_bytes: usize,
     /// The connections to the target.
     pub(crate) pool: Arc<Pool>,
 }
@@ -126,6 +127,7 @@ impl Config {
             routes: Routes::new(pipeline),
             world,
             backlog_factor: options.backlog_factor.max(1) as usize,
+            join_bytes: options.join_batch.as_usize(),
             pool,
             of,
         })
@@ -183,12 +185,35 @@ impl Config {
                 hard_rows: rows.saturating_mul(self.backlog_factor),
                 hard_bytes: bytes.saturating_mul(2),
                 elastic: mapping.batch.rows.is_none() && pipeline.apply.batch.rows.is_none(),
+                join_bytes: self.join_bytes,
             },
             wait: settings.batch_wait,
             start: pipeline.start_for(mapping),
             own_start: mapping.start.is_some(),
             paused: mapping.is_paused(),
         }
+    }
+
+    /// The topics that tables can have which keep their order among each other, there or not; `None` when a pattern leaves
+    /// them open.
+    ///
+    /// # Errors
+    /// As [`Config::plan`].
+    pub(crate) fn ordered_names(&self) -> Result<Option<BTreeSet<String>>> {
+        let Documents { pipeline, source, .. } = &self.of;
+        let ordered = |mapping: &&Mapping| pipeline.settings_for(mapping).foreign_keys == ForeignKeys::Ordered;
+        let mut topics = BTreeSet::new();
+        for mapping in pipeline.mappings.iter().filter(ordered) {
+            let Some(tables) = mapping.from.tables(SINGLE_TOPICS) else { return Ok(None) };
+            for table in tables {
+                let topic = names::topic(source.prefix(), &table);
+                let plan = self.plan(&topic, &table)?;
+                if plan.is_some_and(|plan| plan.foreign_keys == ForeignKeys::Ordered) {
+                    topics.insert(topic);
+                }
+            }
+        }
+        Ok(Some(topics))
     }
 
     /// The table of a topic, if its name tells; `None` when it is cut, or no topic of this source's tables.

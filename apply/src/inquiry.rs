@@ -1,7 +1,7 @@
 //! Questions to Kafka about a lane's topic: its id, its partitions, its watermarks; and what the answers mean for a
 //! lane's position. The answers come from blocking calls, so they run beside the runtime, a few at a time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -110,6 +110,22 @@ impl Inquiry {
     pub(crate) async fn partitions(&self, topic: &str) -> Result<usize> {
         let (client, topic) = (Arc::clone(&self.client), topic.to_owned());
         self.blocking(move || describe(&client, &topic).map(|facts| facts.partitions)).await
+    }
+
+    /// Those of the topics that are there.
+    ///
+    /// # Errors
+    /// `OT4001` without an answer.
+    pub(crate) async fn existing(&self, topics: &BTreeSet<String>) -> Result<Vec<String>> {
+        if topics.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (client, topics) = (Arc::clone(&self.client), topics.clone());
+        self.blocking(move || {
+            let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+            Ok(topic_id::describe(client.client(), &names, WAIT)?.into_keys().collect())
+        })
+        .await
     }
 
     /// The ends of a topic's partitions, behind the records of open transactions: whatever the source committed before an

@@ -23,6 +23,9 @@ pub struct Options {
     pub partitions_per_consumer: NonZeroU32,
     /// When a lane is behind, its batches may grow to this many times the `rows` of its batch settings.
     pub backlog_factor: u32,
+    /// Bytes of records in the largest batch by which lanes that are joined (their rows conflict) and far apart may be
+    /// brought together.
+    pub join_batch: Size,
     /// Whether lanes with small batches may share a target transaction when more of them have something to write than
     /// there are connections.
     pub group_commit: bool,
@@ -38,6 +41,7 @@ impl Default for Options {
             prefetch: Size::mebibytes(16),
             partitions_per_consumer: NonZeroU32::new(1000).unwrap_or(NonZeroU32::MIN),
             backlog_factor: 5,
+            join_batch: Size::mebibytes(256),
             group_commit: true,
             drain: Interval::from_secs(5),
         }

@@ -25,6 +25,7 @@ use crate::consumer::lanes::{LaneHandle, LaneId, Lanes, Part};
 use crate::consumer::rounds::{ConsumerLoop, Hooks};
 use crate::consumer::{Callbacks, Mailbox, config as consumer_config};
 use crate::inquiry::{Inquiry, follow_ends};
+use crate::joined::members::LastListed;
 use crate::lane::report::{Report, now_ms};
 use crate::lane::{LaneTask, Progress, Services};
 use crate::metrics::Metrics;
@@ -233,6 +234,7 @@ impl Consumers {
         let services = Services {
             catalog,
             inquiry: shared.inquiry.clone(),
+            ordered: LastListed::default(),
             schemas: shared.schemas.clone(),
             mailbox: Arc::clone(mailbox),
         };

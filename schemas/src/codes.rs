@@ -140,6 +140,7 @@ codes! {
     PositionOutside = "OT5012", Stop, "The topic does not hold the position", "Choose a position from what the answer lists as available.";
     NotPaused = "OT5013", Stop, "The table is not paused", "Pause the pipeline, or the table's mapping, and ask again.";
     TableTruncated = "OT5014", PauseTable, "The source's table was truncated", "Decide about the target's rows: put `truncate: apply` (they go, too) or `truncate: ignore` (they stay) into the mapping; the message says what stands in the way.";
+    LanesApart = "OT5015", PauseTable, "Joined lanes are further apart than a batch may be large", "Raise `join_batch` under `[apply]` in otter.toml and start the worker again.";
 }
 
 #[cfg(test)]

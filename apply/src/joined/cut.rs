@@ -15,6 +15,7 @@ use schemas::{Error, framing};
 use crate::joined::feed::{Element, Kind};
 use crate::joined::members::Members;
 use crate::joined::merge::Position;
+use crate::lane::barrier;
 use crate::lane::intake::Limits;
 use crate::lane::plans::Plan;
 use crate::lane::replay::is_past;
@@ -23,25 +24,60 @@ use crate::target::joint::Stretch;
 use crate::target::progress::Lane;
 use crate::target::writer::Destination;
 
-/// Values in one batch, whatever its rows.
+/// Values in one batch of the usual size, whatever its rows.
 const MAX_DATUMS: usize = 400_000;
 
 /// What is to be done in front of the first record.
 #[derive(Debug)]
 pub(crate) enum Border {
     /// The event is of a higher generation than some lanes.
-    Generation {
-        /// Its generation.
-        generation: i32,
-        /// Its ordinal.
-        ordinal: i64,
-    },
+    Generation(Rise),
     /// The event is past the source position up to which these lanes replay.
     Past(Vec<usize>),
     /// A barrier.
     Barrier,
     /// A record that cannot be applied.
     Broken(Error),
+}
+
+/// The first event of a higher generation.
+#[derive(Debug)]
+pub(crate) struct Rise {
+    /// Its generation.
+    pub(crate) generation: i32,
+    /// Its ordinal.
+    pub(crate) ordinal: i64,
+    gtid: Option<String>,
+    file: String,
+    pos: i64,
+}
+
+impl Rise {
+    fn new(at: Position, head: &EventHead<'_>) -> Self {
+        let Position { generation, ordinal } = at;
+        Self { generation, ordinal, gtid: head.gtid.map(str::to_owned), file: head.file.to_owned(), pos: head.pos }
+    }
+
+    /// Its place in the source, as an event says it.
+    pub(crate) fn head(&self) -> EventHead<'_> {
+        EventHead {
+            op: Op::Delete,
+            has_before: false,
+            has_after: false,
+            ordinal: self.ordinal,
+            generation: self.generation,
+            gtid: self.gtid.as_deref(),
+            source_ts_ms: 0,
+            file: &self.file,
+            pos: self.pos,
+            row: 0,
+        }
+    }
+
+    /// The same for people.
+    pub(crate) fn place(&self) -> &str {
+        self.gtid.as_deref().unwrap_or(&self.file)
+    }
 }
 
 /// The plans of the schemas that the ready events have, by topic.
@@ -52,8 +88,8 @@ pub(crate) type PlansBySchema = HashMap<(usize, u32), Arc<Plan>>;
 pub(crate) struct Rules<'r> {
     /// Where batches end.
     pub(crate) limits: Limits,
-    /// Whether the batch has to take everything up to here, whatever the limits.
-    pub(crate) reach: Option<Position>,
+    /// So many times the usual size the limits are.
+    pub(crate) factor: usize,
     /// Whether tables keep their order among each other.
     pub(crate) ordered: bool,
     /// The plans of all schemas.
@@ -80,6 +116,8 @@ pub(crate) struct Cut<'a> {
     pub(crate) source_ts_ms: Option<i64>,
     /// What is to be done before the first element can be taken.
     pub(crate) border: Option<Border>,
+    /// Whether the limits have ended it.
+    pub(crate) full: bool,
     bytes: usize,
     datums: usize,
 }
@@ -96,6 +134,7 @@ pub(crate) fn cut<'a>(ready: &'a VecDeque<Element>, members: &Members, rules: Ru
         last: None,
         source_ts_ms: None,
         border: None,
+        full: false,
         bytes: 0,
         datums: 0,
     };
@@ -119,8 +158,8 @@ pub(crate) fn cut<'a>(ready: &'a VecDeque<Element>, members: &Members, rules: Ru
             break;
         }
         let same = cut.count > 0 && head.gtid.is_some() && head.gtid == last_gtid;
-        let wide = rules.reach.is_some_and(|reach| element.at <= reach);
-        if !wide && !cut.admits(element, old.len() + new.len(), &rules.limits, same) {
+        if !cut.admits(element, old.len() + new.len(), &rules, same) {
+            cut.full = true;
             break;
         }
         let place = Place { plan, topic: members.topic_of[element.lane], ordered: rules.ordered };
@@ -155,7 +194,10 @@ fn read<'a>(
         Border::Broken(Error::new(error.code(), format!("{place}: {}", error.message())))
     };
     let schema = match &element.kind {
-        Kind::Barrier(_) => return Err(Border::Barrier),
+        Kind::Barrier(barrier) => {
+            let before = border(&members.lanes, element.at, &barrier::head(barrier));
+            return Err(before.unwrap_or(Border::Barrier));
+        }
         Kind::Broken(error) => return Err(broken(error)),
         Kind::Event(schema) => *schema,
     };
@@ -168,7 +210,7 @@ fn read<'a>(
 /// What is to be done in front of an event, if anything.
 fn border(lanes: &[Lane], at: Position, head: &EventHead<'_>) -> Option<Border> {
     if lanes.iter().any(|lane| lane.replay().generation < at.generation) {
-        return Some(Border::Generation { generation: at.generation, ordinal: at.ordinal });
+        return Some(Border::Generation(Rise::new(at, head)));
     }
     let past = |lane: &Lane| !lane.replay().past.is_empty() && is_past(&lane.replay().past, head);
     let over: Vec<usize> = (0..lanes.len()).filter(|&lane| past(&lanes[lane])).collect();
@@ -197,9 +239,10 @@ impl<'a> Cut<'a> {
         })
     }
 
-    fn admits(&self, element: &Element, datums: usize, limits: &Limits, same: bool) -> bool {
-        let (bytes, datums) = (self.bytes + element.record.weight(), self.datums + datums);
-        let fits = bytes <= limits.hard_bytes && datums <= MAX_DATUMS && self.count < limits.hard_rows;
+    fn admits(&self, element: &Element, datums: usize, rules: &Rules<'_>, same: bool) -> bool {
+        let (bytes, datums, limits) = (self.bytes + element.record.weight(), self.datums + datums, &rules.limits);
+        let most = MAX_DATUMS.saturating_mul(rules.factor);
+        let fits = bytes <= limits.hard_bytes && datums <= most && self.count < limits.hard_rows;
         let small = self.count < limits.rows && bytes <= limits.bytes;
         self.count == 0 || (fits && (small || same))
     }

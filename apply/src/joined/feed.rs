@@ -1,7 +1,7 @@
 //! The merged records of a set, from the reader to the batch.
 //!
 //! Memory is bounded: a partition that has its share waiting is not polled, and what is ready is bounded by the batch's
-//! limits. Only where the lanes have to be brought together by one batch may more be ready, up to `WIDE_BYTES`.
+//! limits, which are larger only while lanes are brought together.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,8 +20,6 @@ const WAITING_BYTES: usize = 64 * 1024 * 1024;
 const LANE_BYTES: usize = 128 * 1024;
 /// Records of one partition polled before the others have their turn.
 const TURN: usize = 1000;
-/// Bytes of a batch that brings lanes together.
-const WIDE_BYTES: usize = 256 * 1024 * 1024;
 
 /// What a record is.
 #[derive(Debug)]
@@ -55,6 +53,8 @@ pub(crate) struct Feed {
     waiting: Vec<usize>,
     ready: VecDeque<Element>,
     ready_bytes: usize,
+    /// How many of them end a batch: they are no events.
+    ends: usize,
     /// How far each lane has been read.
     read: Vec<i64>,
     decoders: HashMap<u32, Arc<EventDecoder>>,
@@ -71,6 +71,7 @@ impl Feed {
             waiting: vec![0; at.len()],
             ready: VecDeque::new(),
             ready_bytes: 0,
+            ends: 0,
             read: at.iter().map(|(offset, _)| *offset).collect(),
             decoders: HashMap::new(),
             repeats: 0,
@@ -190,11 +191,11 @@ impl Feed {
         }
     }
 
-    /// Makes ready what is safe, as much as a batch takes; everything up to `reach` where that is set.
-    pub(crate) fn drain(&mut self, limits: &Limits, reach: Option<Position>) {
+    /// Makes ready what is safe, as much as a batch takes; and everything up to `upto` where that is set.
+    pub(crate) fn drain(&mut self, limits: &Limits, upto: Option<Position>) {
         loop {
-            let wide = reach.is_some() && self.ready_bytes < WIDE_BYTES;
-            if !wide && (self.ready.len() >= limits.hard_rows || self.ready_bytes >= limits.hard_bytes) {
+            let wanted = upto.is_some() && self.merge.next_at() <= upto;
+            if !wanted && self.fills(limits) {
                 return;
             }
             let Some((lane, at, (record, kind))) = self.merge.next() else { return };
@@ -202,15 +203,19 @@ impl Feed {
                 self.waiting[lane] = self.waiting[lane].saturating_sub(record.weight());
             }
             self.ready_bytes += record.weight();
+            self.ends += usize::from(!matches!(kind, Kind::Event(_)));
             self.ready.push_back(Element { lane, at, record, kind });
         }
     }
 
-    /// Whether everything up to a position is ready, or as much as may be.
-    pub(crate) fn reaches(&self, position: Position) -> bool {
-        self.ready_bytes >= WIDE_BYTES
-            || self.ready.back().is_some_and(|element| element.at >= position)
-            || self.is_through(position)
+    fn fills(&self, limits: &Limits) -> bool {
+        self.ready.len() >= limits.hard_rows || self.ready_bytes >= limits.hard_bytes
+    }
+
+    /// Whether a batch of these limits would not become larger by waiting: it is full, or ends earlier, or there is nothing
+    /// more up to the goal.
+    pub(crate) fn is_complete(&self, limits: &Limits, goal: Position) -> bool {
+        self.fills(limits) || self.ends > 0 || self.is_through(goal)
     }
 
     /// Whether everything up to a position has been read and made ready.
@@ -227,6 +232,7 @@ impl Feed {
     pub(crate) fn consume(&mut self, count: usize) {
         for element in self.ready.drain(..count.min(self.ready.len())) {
             self.ready_bytes = self.ready_bytes.saturating_sub(element.record.weight());
+            self.ends -= usize::from(!matches!(element.kind, Kind::Event(_)));
         }
     }
 

@@ -1,42 +1,42 @@
 //! The leader of a set: it holds the progress rows of all lanes, and writes their events in one order.
 //!
-//! Lanes that were apart when they were joined are brought together: what a smaller batch cannot do, because a row of a
-//! lane that is ahead is in the way, one batch up to the furthest lane does, for the state there is one that the source
-//! had. Only what conflicts then is for the mapping's policy.
+//! Lanes that were apart when they were joined are brought together (`apart`): what a smaller batch cannot do, because a row
+//! of a lane that is ahead is in the way, a larger one does, at last the one up to the furthest lane, for the state there is
+//! one that the source had. Only what conflicts then is for the mapping's policy.
 //!
 //! A set replays as one: from the first lane that replays to the last, so that the argument of `target::replay` holds for
 //! the merged order. Whatever fails, the leader is dropped and made again from the rows.
 
+mod crossing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use schemas::barrier::BarrierKind;
-use schemas::documents::Truncate;
 use schemas::{Code, Error};
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::consumer::lanes::Part;
 use crate::joined::Set;
-use crate::joined::cut::{Border, PlansBySchema, Rules, cut};
+use crate::joined::apart::Apart;
+use crate::joined::cut::{PlansBySchema, Rules, cut};
 use crate::joined::feed::{Feed, Kind};
-use crate::joined::members::{Members, ordered_topics};
+use crate::joined::members::Members;
 use crate::joined::merge::Position;
 use crate::joined::reader::Reader;
 use crate::lane::batches::Written;
-use crate::lane::replay::{furthest, past_of};
 use crate::lane::{LaneTask, Turn};
 use crate::pool::{Backoff, Pooled};
 use crate::settings::News;
 use crate::target::join;
 use crate::target::joint::{Joint, JointError, Manner};
-use crate::target::truncate;
 use crate::target::writer::{BatchOutcome, WriteError};
 
 /// An idle set passes control records at most this often.
 const PASS_EVERY: Duration = Duration::from_secs(1);
-/// How often an idle ordered set looks for new topics.
+/// How often an idle open set looks for new topics.
 const LIST_EVERY: Duration = Duration::from_secs(2);
+/// Between two lists of topics lies so many times what the last one took: with thousands of topics it takes long.
+const LIST_SHARE: u32 = 3;
 /// Longest wait for a sign of the reader; what it does not announce is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// After so many events that a lane's start does not contain, none comes any more that it does.
@@ -49,16 +49,14 @@ pub(crate) struct Leader<'t> {
     set: Set,
     members: Members,
     feed: Feed,
-    /// Where the furthest lane was, until all have come there.
-    furthest: Option<Position>,
-    /// Nothing is written that does not reach this far.
-    reach: Option<Position>,
+    apart: Apart,
     last_write: Instant,
     /// Whether the ends have been asked for, and whether all has been read up to them.
     asked: bool,
     looked: bool,
-    /// When the topics of an ordered set were listed last.
+    /// When the topics of an open set were listed last, and when they may be again.
     listed_at: Instant,
+    list_from: Instant,
 }
 
 impl LaneTask {
@@ -90,8 +88,8 @@ impl LaneTask {
         let at: Vec<(i64, Position)> = members.lanes.iter().map(|lane| (lane.next_offset(), stands(lane))).collect();
         let from: Vec<_> = members.parts.iter().cloned().zip(at.iter().map(|(offset, _)| *offset)).collect();
         let mut feed = Feed::new(Reader::open(self.services.inquiry.kafka(), &from)?, &at);
-        let furthest = at.iter().map(|(_, position)| *position).max();
-        if let (true, Some((_, first))) = (set.ordered, at.iter().min_by_key(|(_, position)| *position)) {
+        let apart = Apart::new(set.limits, at.iter().map(|(_, position)| *position).max());
+        if let (true, Some((_, first))) = (set.is_open, at.iter().min_by_key(|(_, position)| *position)) {
             feed.set_listed(*first);
         }
         let lanes = members.lanes.len();
@@ -109,11 +107,11 @@ impl LaneTask {
             set,
             members,
             feed,
-            furthest,
-            reach: None,
+            apart,
             last_write,
             asked,
             looked,
+            list_from: listed_at,
             listed_at,
         };
         leader.show();
@@ -124,6 +122,13 @@ impl LaneTask {
 /// Where a lane stands in the source.
 fn stands(lane: &crate::target::progress::Lane) -> Position {
     Position { generation: lane.replay().generation, ordinal: lane.ordinal() }
+}
+
+/// The error of an ordered set of which some lane still replays.
+fn not_again() -> Error {
+    let message = "a table that keeps its order under foreign keys still writes events a second time, which it can do only with \
+                   foreign_keys: off; put that, and foreign_keys: ordered again when no lane of the tables replays any more";
+    Error::new(Code::ReplayRefused, message)
 }
 
 impl Leader<'_> {
@@ -138,21 +143,23 @@ impl Leader<'_> {
                 return Ok(Turn::Retry(error));
             }
             // Once at the beginning, whatever has come: what made the lanes be joined is there then.
-            if self.feed.wants_round() || (!self.looked && !self.asked) {
+            let wanted = self.feed.wants_round() || (!self.looked && !self.asked);
+            if wanted && (!self.set.is_open || Instant::now() >= self.list_from) {
                 self.round().await?;
                 self.asked = true;
             }
             self.looked |= self.asked && !self.feed.in_round();
-            self.feed.drain(&self.set.limits, self.reach);
-            let reached = self.reach.is_none_or(|reach| self.feed.reaches(reach));
-            if reached && (!self.feed.ready().is_empty() || self.must_pass()) {
+            let limits = self.apart.limits();
+            self.feed.drain(&limits, None);
+            let complete = self.apart.goal().is_none_or(|goal| self.feed.is_complete(&limits, goal));
+            if complete && (!self.feed.ready().is_empty() || self.must_pass()) {
                 let mut pooled = self.connection().await?;
                 self.write(&mut pooled).await?;
                 pooled.give_back();
                 backoff.reset();
                 continue;
             }
-            if self.set.ordered && self.listed_at.elapsed() >= LIST_EVERY {
+            if self.set.is_open && self.listed_at.elapsed() >= LIST_EVERY {
                 self.list().await?;
             }
             if let Some(turn) = self.finish().await? {
@@ -181,7 +188,7 @@ impl Leader<'_> {
     /// Takes the ends of all partitions, after what has come so far.
     async fn round(&mut self) -> Result<(), Turn> {
         let Some(upto) = self.feed.greatest() else { return Ok(()) };
-        if self.set.ordered {
+        if self.set.is_open {
             self.list().await?;
             self.feed.set_listed(upto);
         }
@@ -192,11 +199,14 @@ impl Leader<'_> {
 
     /// Whether the set has the topics that it had; a table that is new has events of its own to wait for.
     async fn list(&mut self) -> Result<(), Turn> {
-        if ordered_topics(&self.config, &self.task.services).await? != self.set.topics {
+        let began = Instant::now();
+        let services = &self.task.services;
+        if services.ordered.now(&self.config, services).await?.topics != self.set.topics {
             tracing::info!(pipeline = self.config.name, "the tables under foreign keys have another topic");
             return Err(Turn::Again);
         }
         self.listed_at = Instant::now();
+        self.list_from = self.listed_at + (self.listed_at - began) * LIST_SHARE;
         Ok(())
     }
 
@@ -210,6 +220,8 @@ impl Leader<'_> {
     }
 
     async fn wait(&mut self) -> Result<(), Turn> {
+        let now = Instant::now();
+        let look_at = (now + LOOK_EVERY).min(if self.list_from > now { self.list_from } else { now + LOOK_EVERY });
         let (stop, task) = (self.task.handle.stop.clone(), &mut *self.task);
         tokio::select! {
             biased;
@@ -220,7 +232,7 @@ impl Leader<'_> {
                 News::Others | News::Nothing => Ok(()),
             },
             () = self.feed.reader().news() => Ok(()),
-            () = tokio::time::sleep(LOOK_EVERY) => Ok(()),
+            () = tokio::time::sleep_until(look_at) => Ok(()),
         }
     }
 
@@ -238,7 +250,8 @@ impl Leader<'_> {
             self.pass(pooled).await?;
         }
         let plans = self.plans(pooled).await?;
-        let rules = Rules { limits: self.set.limits, reach: self.reach, ordered: self.set.ordered, plans: &plans };
+        let (limits, factor) = (self.apart.limits(), self.apart.factor());
+        let rules = Rules { limits, factor, ordered: self.set.ordered, plans: &plans };
         let mut cut = cut(self.feed.ready(), &self.members, rules);
         if let Some(border) = cut.border.take() {
             drop(cut);
@@ -247,11 +260,16 @@ impl Leader<'_> {
         if cut.count == 0 {
             return Ok(());
         }
+        let replays = self.members.is_replaying();
+        if replays && self.set.ordered {
+            return Err(not_again().into());
+        }
         let manner = Manner {
-            replays: self.members.is_replaying(),
+            replays,
             ordered: self.set.ordered,
-            early: self.reach.is_none() && self.furthest > cut.last,
-            apart: self.furthest.is_some(),
+            // What replays meets no row that it may not write over.
+            early: !replays && self.apart.is_early(cut.last, cut.full),
+            apart: self.apart.is_apart(),
         };
         let abandon = self.task.handle.abandon.clone();
         let mut joint = Joint {
@@ -308,11 +326,12 @@ impl Leader<'_> {
     fn settle(&mut self, written: Result<BatchOutcome, JointError>) -> Result<Option<BatchOutcome>, Turn> {
         Err(match written {
             Ok(outcome) => return Ok(Some(outcome)),
-            Err(JointError::Early(why)) => {
-                tracing::info!(topic = self.task.part.topic, why, "bringing joined lanes together in one batch");
-                self.reach = self.furthest;
+            Err(JointError::Early(why)) if self.apart.resize() => {
+                let factor = self.apart.factor();
+                tracing::info!(topic = self.task.part.topic, why, factor, "bringing joined lanes together");
                 return Ok(None);
             }
+            Err(JointError::Early(why)) => Turn::Paused(self.apart.too_far(&self.task.part.topic, &why)),
             Err(JointError::Write(WriteError::Paused { error, outcome, .. })) => {
                 self.report(outcome, None, 0);
                 Turn::Paused(error)
@@ -325,9 +344,7 @@ impl Leader<'_> {
 
     fn wrote(&mut self, done: &Done, outcome: BatchOutcome) {
         self.feed.consume(done.count);
-        if self.furthest <= done.last {
-            (self.furthest, self.reach) = (None, None);
-        }
+        self.apart.wrote(done.last);
         let repeats = done.contained + self.feed.take_repeats();
         self.report(outcome, done.source_ts_ms, repeats);
         self.show_replay();
@@ -388,95 +405,6 @@ impl Leader<'_> {
         Ok(())
     }
 
-    /// Does what is to be done in front of the first element.
-    async fn cross(&mut self, border: Border, pooled: &mut Pooled) -> Result<(), Turn> {
-        match border {
-            Border::Generation { generation, ordinal } => self.enter_generation(generation, ordinal, pooled).await?,
-            Border::Past(lanes) => {
-                for lane in lanes {
-                    self.members.lanes[lane].leave_generation(pooled.session()).await?;
-                }
-                tracing::info!(topic = self.task.part.topic, "joined lanes are past the reset");
-            }
-            Border::Barrier => return self.barrier(pooled).await,
-            Border::Broken(error) => return Err(error.into()),
-        }
-        self.show_replay();
-        Ok(())
-    }
-
-    /// All lanes of a lower generation enter this one. What they have applied ends with the last record of any of them.
-    async fn enter_generation(&mut self, generation: i32, ordinal: i64, pooled: &mut Pooled) -> Result<(), Turn> {
-        let lower = |lane: &crate::target::progress::Lane| lane.replay().generation < generation;
-        let mut last: Option<crate::explore::Facts> = None;
-        for (part, lane) in self.members.parts.iter().zip(&self.members.lanes).filter(|(_, lane)| lower(lane)) {
-            let before = self.task.services.inquiry.before(part, lane.next_offset()).await?;
-            last = last.into_iter().chain(before).max_by_key(|facts| (facts.generation, facts.ordinal));
-        }
-        let past = last.as_ref().map(past_of).unwrap_or_default();
-        let before = self.members.lanes.iter().map(|lane| lane.replay().past.as_str());
-        let past = furthest(before.chain([past.as_str()])).to_owned();
-        if self.set.ordered && !past.is_empty() {
-            let message = "capture was reset: tables that keep their order under foreign keys cannot be written a second \
-                           time; empty the target tables and begin anew, or set foreign_keys: off while it replays";
-            return Err(Error::new(Code::ReplayRefused, message).into());
-        }
-        for lane in self.members.lanes.iter_mut().filter(|lane| lower(lane)) {
-            lane.enter_generation(pooled.session(), generation, &past, ordinal - 1).await?;
-        }
-        tracing::info!(topic = self.task.part.topic, generation, past, "capture was reset; joined lanes replay");
-        Ok(())
-    }
-
-    /// Passes a barrier: all partitions that have it in front of them at once.
-    async fn barrier(&mut self, pooled: &mut Pooled) -> Result<(), Turn> {
-        let Some(first) = self.feed.ready().front() else { return Ok(()) };
-        let at = first.at;
-        if !self.feed.is_through(at) {
-            // The other partitions' records of it are behind what a batch takes.
-            self.feed.drain(&self.set.limits, Some(at));
-            return Ok(());
-        }
-        let Kind::Barrier(barrier) = &first.kind else { return Ok(()) };
-        let (barrier, lane) = (barrier.clone(), first.lane);
-        let mut to = vec![None; self.members.lanes.len()];
-        let mut count = 0;
-        for element in self.feed.ready().iter().take_while(|element| element.at == at) {
-            to[element.lane] = Some((element.record.offset + 1, at.ordinal));
-            count += 1;
-        }
-        if barrier.kind == BarrierKind::Truncate {
-            self.truncate(lane, &mut to, pooled).await?;
-        }
-        self.advance(&to, pooled).await?;
-        self.feed.consume(count);
-        tracing::info!(topic = self.members.parts[lane].topic, kind = %barrier.kind, "passed a barrier");
-        // More partitions from here on: the set is made anew.
-        if barrier.kind == BarrierKind::Repartition { Err(Turn::Again) } else { Ok(()) }
-    }
-
-    /// Empties the target tables, if the first partition has the barrier in front of it: its row fences every chunk, and
-    /// where it has passed the tables are empty.
-    async fn truncate(&mut self, lane: usize, to: &mut [Option<(i64, i64)>], pooled: &mut Pooled) -> Result<(), Turn> {
-        let (topic, first) = (self.members.topic_of[lane], &self.members.parts[lane]);
-        let table = &self.members.topics[topic].table;
-        match table.truncate {
-            Truncate::Ignore => return Ok(()),
-            Truncate::Pause => {
-                let message = format!("{}: the source table was truncated", first.topic);
-                return Err(Error::new(Code::TableTruncated, message).into());
-            }
-            Truncate::Apply => {}
-        }
-        let zero = |part: &Part| part.topic == first.topic && part.partition == 0;
-        let Some(zero) = self.members.parts.iter().position(zero) else { return Ok(()) };
-        let Some(end) = to[zero].take() else { return Ok(()) };
-        let tables = (table.to.as_slice(), &table.constants);
-        let emptied = truncate::empty(pooled.session(), &mut self.members.lanes[zero], tables, end).await;
-        self.settle(emptied.map(|_| BatchOutcome::default()).map_err(JointError::Write))?;
-        Ok(())
-    }
-
     /// Forgets the positions that lanes began behind once nothing of them can come any more.
     async fn beyond_start(&mut self, starts: &[(u64, bool)], pooled: &mut Pooled) -> Result<(), Turn> {
         for (at, (events, met)) in starts.iter().enumerate() {
@@ -498,7 +426,7 @@ impl Leader<'_> {
         let Some(until) = self.set.until else { return Ok(None) };
         let generation = self.members.lanes.iter().map(|lane| lane.replay().generation).max().unwrap_or_default();
         let goal = Position { generation, ordinal: until };
-        let furthest = self.furthest.is_none_or(|furthest| self.feed.is_through(furthest));
+        let furthest = self.apart.furthest().is_none_or(|furthest| self.feed.is_through(furthest));
         // A generation that begins is replayed as one, too.
         let rises = self.feed.next_at().is_some_and(|next| next.generation > generation);
         if !self.looked || self.members.is_replaying() || rises || !furthest || !self.feed.is_through(goal) {

@@ -1,9 +1,13 @@
 //! The lanes of a set: which they are, and their claim by the leader.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use schemas::documents::ForeignKeys;
 use schemas::{Error, Result};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::config::{Config, TablePlan, table_by_schema};
 use crate::consumer::lanes::Part;
@@ -11,6 +15,9 @@ use crate::inquiry::check_position;
 use crate::lane::plans::Plans;
 use crate::lane::{Beginning, LaneTask, Services, Turn};
 use crate::target::progress::{self, Lane, LaneKey};
+
+/// How old a list of topics may be that says who leads.
+const RECENT: Duration = Duration::from_secs(1);
 
 /// A topic of a set.
 #[derive(Debug)]
@@ -46,12 +53,56 @@ impl Members {
 }
 
 /// The topics of a pipeline whose tables keep their order among each other, by name, with what their tables do.
-///
-/// # Errors
-/// Those of Kafka, the registry and the documents.
-pub(crate) async fn ordered_topics(config: &Config, services: &Services) -> Result<BTreeMap<String, TablePlan>> {
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    /// Those that are there.
+    pub(crate) topics: BTreeMap<String, TablePlan>,
+    /// Whether another one may come without a change of the documents.
+    pub(crate) is_open: bool,
+}
+
+/// What was listed last. Many lanes of a set ask who leads, and a list of thousands of topics is dear.
+#[derive(Clone, Default)]
+pub(crate) struct LastListed(Arc<Mutex<Option<(Instant, Arc<Config>, Listed)>>>);
+
+impl LastListed {
+    /// A list that may be a second old: a leader makes one of its own before anything goes out.
+    ///
+    /// # Errors
+    /// Those of Kafka, the registry and the documents.
+    pub(crate) async fn recent(&self, config: &Arc<Config>, services: &Services) -> Result<Listed> {
+        let mut last = self.0.lock().await;
+        if let Some((at, of, listed)) = last.as_ref()
+            && at.elapsed() < RECENT
+            && Arc::ptr_eq(of, config)
+        {
+            return Ok(listed.clone());
+        }
+        let listed = list(config, services).await?;
+        *last = Some((Instant::now(), Arc::clone(config), listed.clone()));
+        Ok(listed)
+    }
+
+    /// A list that is made now.
+    ///
+    /// # Errors
+    /// As [`LastListed::recent`].
+    pub(crate) async fn now(&self, config: &Arc<Config>, services: &Services) -> Result<Listed> {
+        let listed = list(config, services).await?;
+        *self.0.lock().await = Some((Instant::now(), Arc::clone(config), listed.clone()));
+        Ok(listed)
+    }
+}
+
+/// Only where a pattern leaves the tables open all topics of the cluster are looked at.
+async fn list(config: &Config, services: &Services) -> Result<Listed> {
+    let names = config.ordered_names()?;
+    let there = match &names {
+        Some(names) => services.inquiry.existing(names).await?,
+        None => services.inquiry.topics().await?,
+    };
     let mut topics = BTreeMap::new();
-    for topic in services.inquiry.topics().await? {
+    for topic in there {
         let table = match config.table_of(&topic) {
             Some(table) => table,
             None if !config.may_have(&topic) => continue,
@@ -64,7 +115,8 @@ pub(crate) async fn ordered_topics(config: &Config, services: &Services) -> Resu
             topics.insert(topic, plan);
         }
     }
-    Ok(topics)
+    let is_open = names.is_none_or(|names| names.len() > topics.len());
+    Ok(Listed { topics, is_open })
 }
 
 impl LaneTask {

@@ -12,6 +12,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use schemas::barrier::Barrier;
+
 /// Where an event stands in its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position {
@@ -19,6 +21,12 @@ pub(crate) struct Position {
     pub(crate) generation: i32,
     /// The event's ordinal.
     pub(crate) ordinal: i64,
+}
+
+impl From<&Barrier> for Position {
+    fn from(barrier: &Barrier) -> Self {
+        Self { generation: barrier.generation, ordinal: barrier.ordinal }
+    }
 }
 
 /// A lane's elements that have not gone out.

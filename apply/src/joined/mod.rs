@@ -13,10 +13,11 @@
 //! advances each lane that it has an event of from where the leader believes it to be. A leader that was replaced can
 //! at most commit a batch whose lanes have not been claimed yet; it then moved the same vector that the next one reads.
 
+mod apart;
 mod cut;
 mod feed;
 mod leader;
-mod members;
+pub(crate) mod members;
 mod merge;
 mod reader;
 
@@ -29,7 +30,6 @@ use schemas::documents::ForeignKeys;
 
 use crate::config::{Config, TablePlan};
 use crate::consumer::lanes::Part;
-use crate::joined::members::ordered_topics;
 use crate::lane::intake::Limits;
 use crate::lane::{LaneTask, Turn};
 use crate::pool::{Backoff, Pooled};
@@ -40,7 +40,7 @@ use crate::target::progress::{Lane, LaneKey};
 
 /// How often a lane that stands by looks at its row, when the set is soon over and when it stays.
 const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
-/// After so many looks one of an ordered set asks who leads: a topic whose name comes first may be new.
+/// After so many looks one of an open set asks who leads: a topic whose name comes first may be new.
 const ASK_WHO_LEADS: u32 = 5;
 
 /// Lanes that are applied as one.
@@ -50,6 +50,8 @@ pub(crate) struct Set {
     topics: BTreeMap<String, TablePlan>,
     /// Whether the tables keep their order among each other.
     ordered: bool,
+    /// Whether another topic may come without a change of the documents.
+    is_open: bool,
     /// Up to this ordinal the lanes are one; `None`: as long as the documents say.
     until: Option<i64>,
     /// Where batches end.
@@ -69,11 +71,11 @@ pub(crate) enum Role {
 
 impl LaneTask {
     /// What the lane is to do, by the documents and the progress rows of its topic.
-    pub(crate) async fn role(&self, config: &Config, table: &TablePlan) -> Result<Role, Turn> {
-        let (topics, until) = if table.foreign_keys == ForeignKeys::Ordered {
-            let mut topics = ordered_topics(config, &self.services).await?;
-            topics.entry(self.part.topic.clone()).or_insert_with(|| table.clone());
-            (topics, None)
+    pub(crate) async fn role(&self, config: &Arc<Config>, table: &TablePlan) -> Result<Role, Turn> {
+        let (topics, until, is_open) = if table.foreign_keys == ForeignKeys::Ordered {
+            let mut listed = self.services.ordered.recent(config, &self.services).await?;
+            listed.topics.entry(self.part.topic.clone()).or_insert_with(|| table.clone());
+            (listed.topics, None, listed.is_open)
         } else {
             let mut pooled = config.pool.acquire(&self.table).await?;
             let (_, until) = self.standing(config, &mut pooled).await?;
@@ -81,10 +83,10 @@ impl LaneTask {
             if until.is_none() {
                 return Ok(Role::Alone);
             }
-            (BTreeMap::from([(self.part.topic.clone(), table.clone())]), until)
+            (BTreeMap::from([(self.part.topic.clone(), table.clone())]), until, false)
         };
         let Some(first) = topics.keys().next().cloned() else { return Ok(Role::Alone) };
-        let set = Set { topics, ordered: until.is_none(), until, limits: table.limits };
+        let set = Set { topics, ordered: until.is_none(), is_open, until, limits: table.limits };
         Ok(match first == self.part.topic && self.part.partition == 0 {
             true => Role::Leads(set),
             false => Role::StandsBy(first, set),
@@ -112,6 +114,7 @@ impl LaneTask {
     async fn stand_by(&mut self, leader: &str, set: &Set) -> Turn {
         self.halt();
         let every = if set.ordered { LOOK_EVERY.1 } else { LOOK_EVERY.0 };
+        let config = Arc::clone(self.settings.config());
         tracing::info!(topic = self.part.topic, partition = self.part.partition, leader, "standing by");
         for look in 1_u32.. {
             match self.look_at_row(leader, set).await {
@@ -119,7 +122,9 @@ impl LaneTask {
                 Ok(false) => break,
                 Err(turn) => return turn,
             }
-            if set.ordered && look.is_multiple_of(ASK_WHO_LEADS) {
+            // Other documents may say that another lane leads, also those that do not concern this table.
+            let changed = set.ordered && !Arc::ptr_eq(&config, self.settings.config());
+            if changed || (set.is_open && look.is_multiple_of(ASK_WHO_LEADS)) {
                 break;
             }
             let stop = self.handle.stop.clone();

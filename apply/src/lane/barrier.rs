@@ -220,7 +220,7 @@ impl LaneTask {
 }
 
 /// The barrier's place, as an event would say it.
-fn head(barrier: &Barrier) -> EventHead<'_> {
+pub(crate) fn head(barrier: &Barrier) -> EventHead<'_> {
     EventHead {
         op: Op::Delete,
         has_before: false,

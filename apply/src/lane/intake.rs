@@ -149,12 +149,25 @@ pub(crate) struct Limits {
     pub(crate) hard_bytes: usize,
     /// Whether `rows` may grow while the lane is behind.
     pub(crate) elastic: bool,
+    /// Bytes of a batch that brings joined lanes together.
+    pub(crate) join_bytes: usize,
 }
 
 impl Limits {
     /// The limits for a batch that is to hold all that there is.
     pub(crate) fn whole(self) -> Self {
         Self { rows: self.hard_rows, bytes: self.hard_bytes, ..self }
+    }
+
+    /// The limits for a batch of so many times the size.
+    pub(crate) fn times(self, factor: usize) -> Self {
+        Self {
+            rows: self.rows.saturating_mul(factor),
+            bytes: self.bytes.saturating_mul(factor),
+            hard_rows: self.hard_rows.saturating_mul(factor),
+            hard_bytes: self.hard_bytes.saturating_mul(factor),
+            ..self
+        }
     }
 
     /// The limits for a batch when so many records wait: larger batches are cheaper per row, and a lane that is behind
@@ -397,7 +410,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: Limits = Limits { rows: 3, bytes: 1000, hard_rows: 5, hard_bytes: 2000, elastic: false };
+    const LIMITS: Limits =
+        Limits { rows: 3, bytes: 1000, hard_rows: 5, hard_bytes: 2000, elastic: false, join_bytes: 0 };
 
     /// Sizes of the batches that a run of transactions (given by their counts of rows) is cut into.
     fn batches(limits: Limits, transactions: &[usize], bytes: usize) -> Vec<usize> {

@@ -43,6 +43,7 @@ use crate::consumer::lanes::{LaneHandle, LaneId, Part};
 use crate::consumer::{Mailbox, Request};
 use crate::inquiry::{self, Inquiry, TopicNow};
 use crate::joined::Role;
+use crate::joined::members::LastListed;
 use crate::lane::barrier::Standing;
 use crate::lane::intake::Intake;
 use crate::lane::plans::Plans;
@@ -64,6 +65,8 @@ pub(crate) struct Services {
     pub(crate) inquiry: Inquiry,
     /// Who writes which table.
     pub(crate) catalog: Catalog,
+    /// The topics of the tables that keep their order among each other.
+    pub(crate) ordered: LastListed,
     /// The schemas of the records.
     pub(crate) schemas: coordination::SchemaStore,
     /// The consumer thread.

@@ -68,7 +68,8 @@ impl Seeks {
         if world.pipeline.settings_for(mapping).foreign_keys == ForeignKeys::Ordered {
             let message = format!(
                 "{table} keeps its order with other tables under foreign keys, and cannot be written a second time; set \
-                 foreign_keys: off while it replays, or empty the tables and begin anew"
+                 foreign_keys: off while it replays (rows that a cascade took away at the source then stay), or empty the tables \
+                 and begin anew"
             );
             return Err(Error::new(Code::ReplayRefused, message).into());
         }

@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use schemas::barrier::BarrierKind;
 use schemas::request::{OutcomeState, SeekTo};
 
 use crate::frozen::Process;
 use crate::world::Change::{self, Delete, Insert, Update};
-use crate::world::{Row, Worker, World, wait_for};
+use crate::world::{MARIADB, MYSQL, Row, Worker, World, wait_for};
 
 /// Values that the unique index compares without case.
 const NAMES: [&str; 12] = ["a", "B", "c", "D", "e", "F", "g", "H", "i", "J", "k", "L"];
 const OTHER_CASE: [&str; 12] = ["A", "b", "C", "d", "E", "f", "G", "h", "I", "j", "K", "l"];
 
 /// A source table with a unique index on the name.
-struct Source {
+pub(crate) struct Source {
     rng: StdRng,
     rows: BTreeMap<i32, &'static str>,
     partitions: i32,
@@ -25,7 +26,7 @@ struct Source {
 }
 
 impl Source {
-    fn new(seed: u64, partitions: i32) -> Self {
+    pub(crate) fn new(seed: u64, partitions: i32) -> Self {
         Self { rng: StdRng::seed_from_u64(seed), rows: BTreeMap::new(), partitions, all: Vec::new() }
     }
 
@@ -82,23 +83,35 @@ impl Source {
         changes
     }
 
-    fn publish(&mut self, world: &mut World, transactions: usize) {
+    /// Publishes so many transactions; answers the ordinal of the last event.
+    pub(crate) fn publish(&mut self, world: &mut World, transactions: usize) -> i64 {
+        let mut last = -1;
         for _ in 0..transactions {
             let changes = self.transaction();
             if !changes.is_empty() {
-                world.publish_at(&changes);
+                last = world.publish_at(&changes);
                 self.all.push(changes);
             }
         }
+        last
     }
 
-    fn rows(&self) -> Vec<Row> {
+    pub(crate) fn truncate(&mut self, world: &mut World) {
+        world.publish_barrier(BarrierKind::Truncate, self.partitions);
+        self.rows.clear();
+    }
+
+    pub(crate) fn rows(&self) -> Vec<Row> {
         self.rows.iter().map(|(id, name)| (*id, *name)).collect()
     }
 }
 
 async fn world(test: &str, partitions: i32) -> World {
-    let mut world = World::with_partitions(test, partitions).await;
+    world_on(test, partitions, MARIADB).await
+}
+
+pub(crate) async fn world_on(test: &str, partitions: i32, target: &str) -> World {
+    let mut world = World::with_partitions_on(test, partitions, target).await;
     let schema = world.schema();
     world
         .run(&format!(
@@ -108,7 +121,7 @@ async fn world(test: &str, partitions: i32) -> World {
     world
 }
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let seed = std::env::var("OTTER_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(rand::random);
     println!("OTTER_TEST_SEED={seed}");
@@ -117,9 +130,18 @@ fn seed() -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_goes_from_row_to_row_over_partitions_conflicts_nowhere() {
+    conflicts_nowhere("joined", &[2, 5, 8], MARIADB).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_goes_from_row_to_row_conflicts_nowhere_on_mysql() {
+    conflicts_nowhere("joined8", &[3, 8], MYSQL).await;
+}
+
+async fn conflicts_nowhere(test: &str, partitions: &[i32], target: &str) {
     let seed = seed();
-    for partitions in [2, 5, 8] {
-        let mut world = world("joined", partitions).await;
+    for partitions in partitions.iter().copied() {
+        let mut world = world_on(test, partitions, target).await;
         world.pipeline("").await;
         let mut source = Source::new(seed + partitions as u64, partitions);
         source.publish(&mut world, 40);
@@ -142,8 +164,17 @@ async fn a_value_that_goes_from_row_to_row_over_partitions_conflicts_nowhere() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_leads_may_be_killed_frozen_and_cut_off() {
+    leaders("leaders", MARIADB).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_leads_may_be_killed_frozen_and_cut_off_on_mysql() {
+    leaders("leaders8", MYSQL).await;
+}
+
+async fn leaders(test: &str, target: &str) {
     let seed = seed();
-    let mut world = world("leaders", 4).await;
+    let mut world = world_on(test, 4, target).await;
     world.pipeline("").await;
     let mut source = Source::new(seed, 4);
     let mut chance = StdRng::seed_from_u64(seed);
@@ -171,9 +202,18 @@ async fn whoever_leads_may_be_killed_frozen_and_cut_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_from_anywhere_ends_as_it_was() {
+    replays("again", MARIADB).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_from_anywhere_ends_as_it_was_on_mysql() {
+    replays("again8", MYSQL).await;
+}
+
+async fn replays(test: &str, target: &str) {
     let seed = seed();
     let mut chance = StdRng::seed_from_u64(seed);
-    let mut world = world("again", 4).await;
+    let mut world = world_on(test, 4, target).await;
     world.pipeline("").await;
     let mut source = Source::new(seed, 4);
     let worker = Worker::start(&world.name).await;

@@ -1,9 +1,11 @@
 //! Apply against real servers: Kafka, ZooKeeper and a target, named by `OTTER_SERVERS_…`, which `./deploy/test` sets.
 
+mod apart;
 mod barriers;
 mod basics;
 mod deferral;
 mod elsewhere;
+mod emptied;
 mod frozen;
 mod groups;
 mod handles;

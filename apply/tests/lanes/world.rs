@@ -29,6 +29,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::quiet::Presence;
 
+/// The variables that name the targets.
+pub(crate) const MARIADB: &str = "OTTER_SERVERS_TARGET";
+pub(crate) const MYSQL: &str = "OTTER_SERVERS_MYSQL_TARGET";
+
 /// How long a condition may take: longer than anything does on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -89,7 +93,7 @@ impl World {
 
     /// The same with several tables.
     pub(crate) async fn with_tables(test: &str, count: usize) -> Self {
-        Self::with_tables_on(test, count, "OTTER_SERVERS_TARGET").await
+        Self::with_tables_on(test, count, MARIADB).await
     }
 
     /// The same on the target that a variable names.
@@ -103,7 +107,12 @@ impl World {
 
     /// The same with one table and several partitions; see [`World::publish_at`].
     pub(crate) async fn with_partitions(test: &str, partitions: i32) -> Self {
-        let world = Self::without_topics(test, 1).await;
+        Self::with_partitions_on(test, partitions, MARIADB).await
+    }
+
+    /// The same on the target that a variable names.
+    pub(crate) async fn with_partitions_on(test: &str, partitions: i32, target: &str) -> Self {
+        let world = Self::without_topics_on(test, 1, target).await;
         world.create_topic(&world.topic, partitions).await;
         world
     }
@@ -119,7 +128,7 @@ impl World {
 
     /// The same without the topics.
     pub(crate) async fn without_topics(test: &str, count: usize) -> Self {
-        Self::without_topics_on(test, count, "OTTER_SERVERS_TARGET").await
+        Self::without_topics_on(test, count, MARIADB).await
     }
 
     async fn without_topics_on(test: &str, count: usize, target: &str) -> Self {
@@ -188,6 +197,18 @@ impl World {
             if matches!(count, Ok(n) if n == partitions as usize) { Ok(()) } else { Err(format!("{count:?}")) }
         })
         .await;
+    }
+
+    /// Creates topics of one partition, and does not wait until they can be used.
+    pub(crate) async fn create_topics(&self, names: &[String]) {
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", &self.kafka).create().expect("admin");
+        let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(60)));
+        for names in names.chunks(100) {
+            let new: Vec<_> = names.iter().map(|name| NewTopic::new(name, 1, TopicReplication::Fixed(1))).collect();
+            let made = admin.create_topics(&new, &options).await.expect("create");
+            assert!(made.iter().all(Result::is_ok), "{made:?}");
+        }
     }
 
     pub(crate) async fn delete_topic(&self) {
@@ -346,7 +367,12 @@ impl World {
 
     /// Capture was reset to the beginning: transactions and ordinals count anew.
     pub(crate) fn reset(&mut self, generation: i32) {
-        (self.generation, self.transactions, self.ordinal) = (generation, 0, 0);
+        self.reset_behind(generation, 0);
+    }
+
+    /// The same to a place behind so many transactions.
+    pub(crate) fn reset_behind(&mut self, generation: i32, transactions: u64) {
+        (self.generation, self.transactions, self.ordinal) = (generation, transactions, 0);
     }
 
     /// Ends every connection of apply to the target.

@@ -58,13 +58,19 @@ impl World {
 
     /// Publishes a barrier behind which the topic has so many partitions, as capture does; answers its ordinal.
     pub(crate) fn publish_barrier(&mut self, kind: BarrierKind, partitions: i32) -> i64 {
+        self.publish_barrier_to(0, kind, partitions)
+    }
+
+    /// The same into the topic of another table.
+    pub(crate) fn publish_barrier_to(&mut self, table: usize, kind: BarrierKind, partitions: i32) -> i64 {
+        let topic = self.tables[table].topic.clone();
         let before = match kind {
             BarrierKind::Truncate => partitions,
             BarrierKind::Repartition => partitions / 2,
         };
         // As capture does: the marker of the transaction before may still be on its way, and to a reader of what is
         // committed the partition ends in front of that transaction until then.
-        let ends = self.ends("read_uncommitted", before);
+        let ends = self.ends(&topic, "read_uncommitted", before);
         self.ordinal += 10;
         // A repartition is not in the binlog.
         self.transactions += u64::from(kind == BarrierKind::Truncate);
@@ -84,7 +90,7 @@ impl World {
         self.producer.begin_transaction().expect("begin");
         for partition in 0..partitions {
             let header = Header { key: schemas::barrier::HEADER, value: Some(&json) };
-            let record = BaseRecord::<(), ()>::to(&self.topic).partition(partition);
+            let record = BaseRecord::<(), ()>::to(&topic).partition(partition);
             self.producer.send(record.headers(OwnedHeaders::new().insert(header))).map_err(|(e, _)| e).expect("sent");
         }
         self.commit();
@@ -92,11 +98,11 @@ impl World {
     }
 
     /// The ends of the first topic's first partitions, as a reader of this isolation sees them.
-    fn ends(&self, isolation: &str, partitions: i32) -> Vec<i64> {
+    fn ends(&self, topic: &str, isolation: &str, partitions: i32) -> Vec<i64> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.kafka).set("isolation.level", isolation);
         let reader: BaseConsumer = config.create().expect("a reader of offsets");
-        let end = |partition| reader.fetch_watermarks(&self.topic, partition, Duration::from_secs(10)).expect("ends").1;
+        let end = |partition| reader.fetch_watermarks(topic, partition, Duration::from_secs(10)).expect("ends").1;
         (0..partitions).map(end).collect()
     }
 
@@ -107,8 +113,8 @@ impl World {
         let count = metadata.expect("the topic").topics()[0].partitions().len();
         let count = i32::try_from(count).expect("few partitions");
         wait_for("the markers of what was committed", || async {
-            let all = tokio::task::block_in_place(|| self.ends("read_uncommitted", count));
-            let seen = tokio::task::block_in_place(|| self.ends("read_committed", count));
+            let all = tokio::task::block_in_place(|| self.ends(&self.topic, "read_uncommitted", count));
+            let seen = tokio::task::block_in_place(|| self.ends(&self.topic, "read_committed", count));
             if seen == all { Ok(()) } else { Err((seen, all)) }
         })
         .await;
@@ -117,15 +123,16 @@ impl World {
     /// Publishes rows of the first table into the first so many partitions in turn, as transactions of one row, in one
     /// Kafka transaction.
     pub(crate) fn publish_backlog(&mut self, ids: std::ops::Range<i32>, partitions: i32) {
+        let changes: Vec<_> = ids.map(|id| (id % partitions, Change::Insert((id, "x")))).collect();
+        self.publish_each(&changes);
+    }
+
+    /// Publishes source transactions of one change each, with its partition, in one Kafka transaction.
+    pub(crate) fn publish_each(&mut self, changes: &[(i32, Change)]) {
         self.producer.begin_transaction().expect("begin");
-        for id in ids {
+        for (partition, change) in changes {
             (self.transactions, self.ordinal) = (self.transactions + 1, self.ordinal + 10);
-            self.send(
-                (0, id % partitions),
-                Change::Insert((id, "x")),
-                self.ordinal,
-                &format!("0-1-{}", self.transactions),
-            );
+            self.send((0, *partition), *change, self.ordinal, &format!("0-1-{}", self.transactions));
         }
         self.commit();
     }
