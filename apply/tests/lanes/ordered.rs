@@ -333,6 +333,7 @@ async fn a_set_amid_two_thousand_topics() {
     for others in [0, 2000] {
         let names: Vec<String> = (0..others).map(|at| format!("{}.other.t{at}", world.name)).collect();
         world.create_topics(&names).await;
+        println!("the list of topics takes {:?}", world.time_to_list());
         for (kind, text) in [("named", None), ("by a pattern", Some(&open))] {
             match text {
                 Some(text) => world.put(text).await,

@@ -211,6 +211,15 @@ impl World {
         }
     }
 
+    /// How long the list of all topics takes, on average.
+    pub(crate) fn time_to_list(&self) -> Duration {
+        let began = Instant::now();
+        for _ in 0..20 {
+            self.producer.client().fetch_metadata(None, Duration::from_secs(10)).expect("the topics");
+        }
+        began.elapsed() / 20
+    }
+
     pub(crate) async fn delete_topic(&self) {
         let admin: AdminClient<DefaultClientContext> =
             ClientConfig::new().set("bootstrap.servers", &self.kafka).create().expect("admin");
