@@ -31,16 +31,21 @@ impl Swaps {
         Self { rows, changes: Vec::new() }
     }
 
-    /// Rows `id` and `id` + 1, which have these values, swap them, with some inserts before the second half.
-    fn add(&mut self, id: i32, [x, y]: [&'static str; 2], between: i32) {
+    /// Rows `id` and `id` + 1, which have these values, swap them, with some inserts before the second half and behind.
+    fn add(&mut self, id: i32, [x, y]: [&'static str; 2], (between, behind): (i32, i32)) {
         let third = name(format!("third {id}"));
+        let inserts = |from: i32, count: i32| {
+            (from..from + count).map(|id| (1, Insert((id, name(format!("{id:100}")))))).collect::<Vec<_>>()
+        };
+        let others = (inserts(id + 10, between), inserts(id + 10 + between, behind));
+        self.rows.extend(others.0.iter().chain(&others.1).filter_map(|(_, change)| match change {
+            Insert(row) => Some(*row),
+            _ => None,
+        }));
         self.changes.extend([(0, Update((id, x), (id, third))), (1, Update((id + 1, y), (id + 1, x)))]);
-        for other in 0..between {
-            let row = (id + 10 + other, name(format!("{:100}", id + 10 + other)));
-            self.changes.push((1, Insert(row)));
-            self.rows.push(row);
-        }
+        self.changes.extend(others.0);
         self.changes.extend([(0, Update((id, third), (id, y))), (2, Insert((id + 2, third)))]);
+        self.changes.extend(others.1);
         self.rows.extend([(id, y), (id + 1, x), (id + 2, third)]);
     }
 
@@ -93,7 +98,7 @@ async fn piece_by_piece(test: &str, target: &str) {
     let ids = || (0..100).map(|n| n * 20);
     let before: Vec<Row> = ids().flat_map(|id| [(id, values(id)[0]), (id + 1, values(id)[1])]).collect();
     for id in ids() {
-        swaps.add(id, values(id), id / 20 % 9);
+        swaps.add(id, values(id), (0, id / 20 % 9));
     }
     apart(&mut world, &worker, &mut swaps, &before).await;
     let last = "SELECT COUNT(*) FROM tb_user2 WHERE id = 1980 AND name = 'y 1980'";
@@ -123,7 +128,7 @@ async fn what_no_batch_reaches_stops_with_a_code_until_it_may_be_larger() {
     let worker = Worker::start_with(&world.name, options()).await;
     let mut swaps = Swaps::new(Vec::new());
     let [x, y] = values(0);
-    swaps.add(0, [x, y], 600);
+    swaps.add(0, [x, y], (600, 0));
     apart(&mut world, &worker, &mut swaps, &[(0, x), (1, y)]).await;
     let error = stopped(&worker, "OT5015").await;
     assert!(error.message.contains("65536 bytes") && error.message.contains("join_batch"), "{error:?}");
