@@ -63,7 +63,13 @@ pub(crate) struct Listed {
 
 /// What was listed last. Many lanes of a set ask who leads, and a list of thousands of topics is dear.
 #[derive(Clone, Default)]
-pub(crate) struct LastListed(Arc<Mutex<Option<(Instant, Arc<Config>, Listed)>>>);
+pub(crate) struct LastListed(Arc<Mutex<Option<Last>>>);
+
+struct Last {
+    at: Instant,
+    of: Arc<Config>,
+    listed: Listed,
+}
 
 impl LastListed {
     /// A list that may be a second old: a leader makes one of its own before anything goes out.
@@ -72,14 +78,11 @@ impl LastListed {
     /// Those of Kafka, the registry and the documents.
     pub(crate) async fn recent(&self, config: &Arc<Config>, services: &Services) -> Result<Listed> {
         let mut last = self.0.lock().await;
-        if let Some((at, of, listed)) = last.as_ref()
-            && at.elapsed() < RECENT
-            && Arc::ptr_eq(of, config)
-        {
-            return Ok(listed.clone());
+        if let Some(last) = last.as_ref().filter(|last| last.at.elapsed() < RECENT && Arc::ptr_eq(&last.of, config)) {
+            return Ok(last.listed.clone());
         }
         let listed = list(config, services).await?;
-        *last = Some((Instant::now(), Arc::clone(config), listed.clone()));
+        *last = Some(Last { at: Instant::now(), of: Arc::clone(config), listed: listed.clone() });
         Ok(listed)
     }
 
@@ -89,7 +92,7 @@ impl LastListed {
     /// As [`LastListed::recent`].
     pub(crate) async fn now(&self, config: &Arc<Config>, services: &Services) -> Result<Listed> {
         let listed = list(config, services).await?;
-        *self.0.lock().await = Some((Instant::now(), Arc::clone(config), listed.clone()));
+        *self.0.lock().await = Some(Last { at: Instant::now(), of: Arc::clone(config), listed: listed.clone() });
         Ok(listed)
     }
 }
