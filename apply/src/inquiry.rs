@@ -123,7 +123,7 @@ impl Inquiry {
         let (client, topics) = (Arc::clone(&self.client), topics.clone());
         self.blocking(move || {
             let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-            Ok(topic_id::describe(client.client(), &names, WAIT)?.into_keys().collect())
+            Ok(brokers::describe(client.client(), &names, WAIT)?.into_keys().collect())
         })
         .await
     }
