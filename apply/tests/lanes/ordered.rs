@@ -260,7 +260,11 @@ async fn a_reset_of_capture_that_publishes_nothing_again_is_no_obstacle() {
     world.publish_to(1, &[Insert((3, "c"))]);
     world.publish_to(0, &[Delete((2, "b"))]);
     world.wait_for_rows_of(1, &[(3, "c")]).await;
-    assert!(worker.lanes().iter().all(|lane| lane.error.is_none() && !lane.replaying), "{:?}", worker.lanes());
+    wait_for("no lane has an error or replays", || async {
+        let lanes = worker.lanes();
+        if lanes.iter().all(|lane| lane.error.is_none() && !lane.replaying) { Ok(()) } else { Err(lanes) }
+    })
+    .await;
     worker.stop().await;
     world.end().await;
 }
