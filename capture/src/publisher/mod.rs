@@ -88,7 +88,7 @@ pub(crate) struct Progress {
     /// The position behind the last complete source transaction; at first the checkpoint to go on from.
     pub(crate) at: Checkpoint,
     /// The checkpoint committed last.
-    pub(crate) committed: watch::Sender<Checkpoint>,
+    pub(crate) committed: watch::Sender<Option<Checkpoint>>,
     /// Where the source's status is shown.
     pub(crate) board: StatusBoard,
     /// Name of the source.
@@ -582,6 +582,6 @@ impl Progress {
             status.lag_ms = lag_ms.or(status.lag_ms);
             status.rows += open.rows;
         });
-        self.committed.send_replace(self.at.clone());
+        self.committed.send_replace(Some(self.at.clone()));
     }
 }

@@ -44,7 +44,7 @@ pub(super) struct Session<'a> {
 struct Running {
     publisher: oneshot::Receiver<Result<Exit>>,
     reader: JoinHandle<Result<()>>,
-    committed: watch::Receiver<Checkpoint>,
+    committed: watch::Receiver<Option<Checkpoint>>,
     stop: CancellationToken,
     topics: Topics,
     used: InUse,
@@ -218,7 +218,7 @@ impl<'a> Session<'a> {
             metrics: metrics.clone(),
             runtime: tokio::runtime::Handle::current(),
         });
-        let (committed, watched) = watch::channel(at.clone());
+        let (committed, watched) = watch::channel(None);
         let source = source.name.to_string();
         let progress = Progress { at, committed, board: site.board.clone(), source, metrics: metrics.clone() };
         let options = site.options.clone();
@@ -268,7 +268,10 @@ impl<'a> Session<'a> {
         };
         let read = reader.await.unwrap_or_else(|e| Err(broken("the binlog reader", &e.to_string())));
         let last = committed.borrow().clone();
-        self.mirror_last(&last).await;
+        // A session that committed nothing has nothing to mirror: of a new source the topic would hold no checkpoint.
+        if let Some(last) = last {
+            self.mirror_last(&last).await;
+        }
         if let Some(error) = wrong {
             return Err(error);
         }
@@ -284,7 +287,7 @@ impl<'a> Session<'a> {
     }
 
     /// Mirrors the committed position to ZooKeeper, as often as configured; never ends. An outage stops nothing.
-    async fn mirror(&self, mut committed: watch::Receiver<Checkpoint>) {
+    async fn mirror(&self, mut committed: watch::Receiver<Option<Checkpoint>>) {
         let mut ticks = tokio::time::interval(self.runner.site.options.checkpoint_interval.get());
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failing = false;
@@ -293,7 +296,7 @@ impl<'a> Session<'a> {
             if committed.changed().await.is_err() {
                 return std::future::pending().await;
             }
-            let checkpoint = committed.borrow_and_update().clone();
+            let Some(checkpoint) = committed.borrow_and_update().clone() else { continue };
             let written = self.write(&checkpoint).await;
             if let (Err(error), false) = (&written, failing) {
                 tracing::warn!(source = %self.runner.source.name, %error, "the position is not mirrored to ZooKeeper");

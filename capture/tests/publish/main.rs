@@ -300,6 +300,26 @@ async fn no_checkpoint_where_zookeeper_mirrors_one_stops() {
     capture.stop().await;
 }
 
+/// A request of a worker that died comes late and fences the first commit of a new source. Nothing is mirrored that was
+/// not committed: the next session would take the checkpoint for lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_commit_that_fails_leaves_a_source_that_begins() {
+    let mut site = Site::new(&[T]).await;
+    site.put(&["t"]).await;
+    let id = schemas::names::transactional_id(&site.name, site::SOURCE);
+    let capture = site.start("a", Options::default());
+    let fenced = wait_for("the first commit to be refused", || {
+        wire::init_producer(&id);
+        let code = capture.status().and_then(|status| status.error).map(|error| error.code);
+        std::future::ready(if code.as_deref() == Some("OT4002") { Ok(()) } else { Err(format!("{code:?}")) })
+    });
+    fenced.await;
+    capture.state("running", |status| status.state == SourceState::Running).await;
+    site.sql("INSERT INTO t VALUES (1,'a')").await;
+    site.wait_events("t", 1).await;
+    capture.stop().await;
+}
+
 /// A late EndTxn meets the open transaction: the begin record makes the commit fail instead of losing rows.
 async fn late_end_txn(commit: bool) -> Vec<Seen> {
     let mut site = Site::new(&[T]).await;

@@ -1,4 +1,4 @@
-//! Two raw requests to a broker: who is the producer of a transactional id, and an EndTxn in its name.
+//! Raw requests to a broker: who is the producer of a transactional id, an EndTxn in its name, and a successor that fences it.
 //!
 //! This is what a request looks like that was held up on an old connection: same producer, same epoch, but the client
 //! has long moved on to its next transaction.
@@ -66,4 +66,17 @@ pub(crate) fn end_txn(transactional_id: &str, producer: &Producer, commit: bool)
     request.push(u8::from(commit));
     let answer = call(&request);
     i16::from_be_bytes([answer[8], answer[9]])
+}
+
+/// InitProducerId, version 1: whoever has the transactional id is fenced.
+pub(crate) fn init_producer(transactional_id: &str) {
+    let mut request = Vec::new();
+    request.extend_from_slice(&22i16.to_be_bytes());
+    request.extend_from_slice(&1i16.to_be_bytes());
+    request.extend_from_slice(&7i32.to_be_bytes());
+    request.extend_from_slice(&[0, 3, b'r', b'a', b'w']);
+    request.extend_from_slice(&u16::try_from(transactional_id.len()).expect("short").to_be_bytes());
+    request.extend_from_slice(transactional_id.as_bytes());
+    request.extend_from_slice(&60_000i32.to_be_bytes());
+    call(&request);
 }
