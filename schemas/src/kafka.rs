@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
+/// How long a client is content without metadata before it begins with `brokers` again, in milliseconds; librdkafka's own
+/// five minutes would be the length of a standstill, when all brokers that it knew have gone at once.
+const REBOOTSTRAP: (&str, &str) = ("metadata.recovery.rebootstrap.trigger.ms", "10000");
+
 /// The brokers, and any property of librdkafka.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -52,7 +56,7 @@ impl KafkaOptions {
     /// The properties to give librdkafka's configuration first, in this order.
     pub fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
         let client = self.client.iter().map(|(k, v)| (k.as_str(), v.as_str()));
-        client.chain(std::iter::once(("bootstrap.servers", self.brokers.as_str())))
+        std::iter::once(REBOOTSTRAP).chain(client).chain(std::iter::once(("bootstrap.servers", self.brokers.as_str())))
     }
 }
 
@@ -75,5 +79,13 @@ mod tests {
         let client = BTreeMap::from([("bootstrap.servers".to_owned(), "x:1".to_owned())]);
         let options = KafkaOptions { brokers: "y:2".into(), client };
         assert_eq!(options.properties().last(), Some(("bootstrap.servers", "y:2")));
+    }
+
+    #[test]
+    fn a_property_wins_over_ours() {
+        let client = BTreeMap::from([(REBOOTSTRAP.0.to_owned(), "1".to_owned())]);
+        let options = KafkaOptions { brokers: "y:2".into(), client };
+        let last = options.properties().filter(|(name, _)| *name == REBOOTSTRAP.0).last();
+        assert_eq!(last, Some((REBOOTSTRAP.0, "1")));
     }
 }
