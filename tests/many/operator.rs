@@ -158,9 +158,11 @@ impl<'c> Operator<'c> {
         Ok(format!("{} out of the pipeline and in again", self.table(at)))
     }
 
-    /// Where to set a table back to.
-    fn somewhere(&mut self) -> String {
-        let kind = self.random.random_range(0..4);
+    /// Where to set a table back to. One that cannot be written a second time only to its beginning: a lane that is not as far
+    /// yet as another place would go forward, and what it skipped then could not be given to it any more.
+    fn somewhere(&mut self, at: usize) -> String {
+        let kinds = if self.case.tables[at].can_replay() { 4 } else { 2 };
+        let kind = self.random.random_range(0..kinds);
         let Some(mark) = self.marks.choose(&mut self.random) else { return "earliest".to_owned() };
         match kind {
             0 => "earliest".to_owned(),
@@ -173,7 +175,7 @@ impl<'c> Operator<'c> {
     /// Sets a paused table back. Sometimes it is moved on first: what it skipped it must write as well.
     async fn replay(&mut self, at: usize) -> Result<String> {
         let paused = self.pause(at).await?;
-        let mut to = self.somewhere();
+        let mut to = self.somewhere(at);
         if self.random.random_bool(0.2) && self.case.tables[at].can_replay() {
             self.seek(at, "latest").await?;
             "earliest".clone_into(&mut to);
@@ -192,6 +194,10 @@ impl<'c> Operator<'c> {
                     |lane: &Value| lane["from"].as_i64().unwrap_or_default() < lane["to"].as_i64().unwrap_or_default();
                 if to != "latest" && lanes.iter().any(skips) {
                     // The lane was not as far yet, and must not lose what lies between.
+                    ensure!(
+                        self.case.tables[at].can_replay(),
+                        "{table} skips what it cannot be given again: {lanes:?}"
+                    );
                     return Box::pin(self.seek(at, "earliest")).await;
                 }
                 Ok(format!("{table} back to {to}"))
@@ -206,7 +212,7 @@ impl<'c> Operator<'c> {
     }
 
     async fn replay_while_running(&mut self, at: usize) -> Result<String> {
-        let (table, to) = (self.table(at), self.somewhere());
+        let (table, to) = (self.table(at), self.somewhere(at));
         match self.ask(&["replay", "pipeline", &self.site.name, "--table", &table, "--to", &to]).await? {
             Err(code) if code == "OT5013" => Ok(format!("{table} is not replayed while it runs")),
             answer => bail!("{table} runs and is replayed: {answer:?}"),
