@@ -101,16 +101,17 @@ impl Printer<'_> {
         Ok(())
     }
 
-    /// As the server's `my_gcvt`: the shortest digits, plain up to 15 places on either side of the point, with a point
-    /// in any case, else with an exponent.
+    /// As the server's `my_gcvt`: the shortest digits, plain up to 15 places on either side of the point, and beyond where
+    /// there are digits behind the point, with a point in any case; else with an exponent.
     fn double(&mut self, number: f64) -> Result<(), Fault> {
         if !number.is_finite() {
             return Err(CORRUPT);
         }
         let exponent = if number == 0.0 { 0 } else { exponent(number) };
-        if (-15..=14).contains(&exponent) {
+        let whole = number.trunc() == number;
+        if exponent >= -15 && (exponent <= 14 || !whole) {
             self.print(format_args!("{number}"));
-            if number.trunc() == number {
+            if whole {
                 self.out.extend_from_slice(b".0");
             }
         } else {
@@ -307,6 +308,8 @@ mod tests {
             (1.5, "1.5"),
             (1e14, "100000000000000.0"),
             (1e15, "1e15"),
+            (-2497932949639995.5, "-2497932949639995.5"),
+            (2497932949639995.0, "2.497932949639995e15"),
             (-1.25e-20, "-1.25e-20"),
             (f64::MAX, "1.7976931348623157e308"),
         ] {
