@@ -76,12 +76,8 @@ pub(crate) async fn payloads(brokers: &str, topic: &str) -> Result<Vec<Vec<u8>>>
     tokio::task::spawn_blocking(read).await?
 }
 
-/// Hands ordinal and rows before and after of every event of a partition to `look`, in order.
-pub(crate) async fn changes(
-    site: &Site,
-    (table, partition): (&str, i32),
-    mut look: impl FnMut(i64, &[Datum<'_>], &[Datum<'_>]),
-) -> Result<()> {
+/// Every committed record of a partition of a table's topic.
+async fn all(site: &Site, (table, partition): (&str, i32)) -> Result<Vec<OwnedMessage>> {
     let (brokers, topic) = (site.servers.kafka.clone(), site.topic(table));
     let read = move || {
         let mut found = Vec::new();
@@ -89,11 +85,20 @@ pub(crate) async fn changes(
             found.push(record);
             true
         })?;
-        Ok::<_, anyhow::Error>(found)
+        Ok(found)
     };
+    tokio::task::spawn_blocking(read).await?
+}
+
+/// Hands ordinal and rows before and after of every event of a partition to `look`, in order.
+pub(crate) async fn changes(
+    site: &Site,
+    (table, partition): (&str, i32),
+    mut look: impl FnMut(i64, &[Datum<'_>], &[Datum<'_>]),
+) -> Result<()> {
     let schemas = site.coordination().await?.schemas();
     let mut decoders = HashMap::new();
-    for record in tokio::task::spawn_blocking(read).await?? {
+    for record in all(site, (table, partition)).await? {
         let (id, avro) = schemas::framing::split(record.payload().context("no value")?)?;
         if let Entry::Vacant(place) = decoders.entry(id) {
             place.insert(EventDecoder::compile(&schemas.schema(id).await?)?);
@@ -126,18 +131,9 @@ impl Marked {
 
 /// Every committed record of a partition of a table's topic, barriers among them.
 pub(crate) async fn marked(site: &Site, (table, partition): (&str, i32)) -> Result<Vec<Marked>> {
-    let (brokers, topic) = (site.servers.kafka.clone(), site.topic(table));
-    let read = move || {
-        let mut found = Vec::new();
-        read_all(&brokers, &topic, partition, |record| {
-            found.push(record);
-            true
-        })?;
-        Ok::<_, anyhow::Error>(found)
-    };
     let schemas = site.coordination().await?.schemas();
     let (mut decoders, mut marked) = (HashMap::new(), Vec::new());
-    for record in tokio::task::spawn_blocking(read).await?? {
+    for record in all(site, (table, partition)).await? {
         if let Some(header) = record.headers().and_then(|headers| headers.iter().find(|h| h.key == HEADER)) {
             marked.push(Marked::Barrier(Barrier::from_json(header.value.context("an empty header")?)?));
             continue;

@@ -220,7 +220,8 @@ impl Leader<'_> {
 
     async fn wait(&mut self) -> Result<(), Turn> {
         let now = Instant::now();
-        let look_at = (now + LOOK_EVERY).min(if self.list_from > now { self.list_from } else { now + LOOK_EVERY });
+        let soon = now + LOOK_EVERY;
+        let look_at = if self.list_from > now { soon.min(self.list_from) } else { soon };
         let (stop, task) = (self.task.handle.stop.clone(), &mut *self.task);
         tokio::select! {
             biased;

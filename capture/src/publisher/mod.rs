@@ -87,7 +87,7 @@ pub(crate) enum Exit {
 pub(crate) struct Progress {
     /// The position behind the last complete source transaction; at first the checkpoint to go on from.
     pub(crate) at: Checkpoint,
-    /// The checkpoint committed last.
+    /// The checkpoint that the session committed last; none before its first.
     pub(crate) committed: watch::Sender<Option<Checkpoint>>,
     /// Where the source's status is shown.
     pub(crate) board: StatusBoard,
